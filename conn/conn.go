@@ -1,0 +1,134 @@
+// Package conn is the UDP edge of a device: it receives and sends whole
+// batches of datagrams and knows nothing of WireGuard.
+package conn
+
+import (
+	"net/netip"
+	"sync/atomic"
+)
+
+// A Network makes sockets. There is one per process and kind (Linux batch I/O,
+// portable, in-memory).
+type Network interface {
+	// Listen binds one UDP port in every address family the machine has; one
+	// family alone is enough. Port 0 picks one that is free in both (up to 100
+	// tries). It shares nothing with sockets made before, so a device can
+	// open the new ones before it closes the old. mark is the firewall mark
+	// (SO_MARK), 0 for none.
+	Listen(port uint16, mark uint32) (Sockets, error)
+}
+
+// Sockets are the UDP sockets of a device on one port. Safe for concurrent use.
+type Sockets interface {
+	Port() uint16
+
+	// Receivers has one element per socket; each is read by one goroutine.
+	Receivers() []Receiver
+
+	// Send sends every run and tries each one whatever became of the others.
+	// It blocks only while the kernel's send buffer is full. It fills in Err
+	// and SourceLost of each run. It does not keep runs or their data.
+	Send(runs []Run)
+
+	// SetMark changes the firewall mark and makes every sticky source be
+	// looked at again.
+	SetMark(mark uint32) error
+
+	// Close closes the sockets; every Receive and Send then ends with
+	// net.ErrClosed. It may be called more than once.
+	Close() error
+}
+
+// A Receiver is one socket being read. Only one goroutine may use it.
+type Receiver interface {
+	// Receive blocks until at least one datagram is there and fills
+	// b.Messages. Errors of single datagrams (ICMP errors, truncation) are
+	// dealt with inside. Any error returned is final; net.ErrClosed after
+	// Close.
+	Receive(b *Batch) error
+}
+
+// A Message is one datagram received, or a run of datagrams that the kernel
+// merged (UDP GRO): equal in source, destination, and traffic class.
+type Message struct {
+	// Data aliases the batch's memory: it may be changed in place and is
+	// valid until the batch is given to Receive again.
+	Data []byte
+	// Segment is the size of every datagram in Data but the last, which may be
+	// shorter. It equals len(Data) for a single datagram. Never 0 unless Data
+	// is empty.
+	Segment int
+	Remote  netip.AddrPort // sender; IPv4 never as mapped IPv6; zone set for link-local IPv6
+	Local   netip.Addr     // address it was sent to; invalid where the platform does not tell
+	IfIndex uint32         // interface it came in on; 0 where unknown
+	TOS     byte           // outer IPv4 TOS or IPv6 traffic class
+	gen     uint32
+}
+
+// A Batch is the memory of one Receive. It is not safe for concurrent use.
+type Batch struct {
+	Messages []Message // filled by Receive
+	slots    [][]byte
+	state    any // the receiver's own (message headers, control buffers); made on first use
+}
+
+// MessageSize is the memory per slot of a Batch: the largest UDP payload, so
+// also the largest run that GRO can deliver.
+const MessageSize = 1 << 16
+
+// NewBatch makes a batch with room for n messages of MessageSize each. Pages
+// that no datagram reaches are never touched.
+func NewBatch(n int) *Batch {
+	mem := make([]byte, n*MessageSize)
+	b := &Batch{slots: make([][]byte, n), Messages: make([]Message, 0, n)}
+	for i := range b.slots {
+		b.slots[i] = mem[i*MessageSize : (i+1)*MessageSize : (i+1)*MessageSize]
+	}
+	return b
+}
+
+// Slots are the n buffers of a batch, for implementations of Receiver.
+func (b *Batch) Slots() [][]byte { return b.slots }
+
+// An Endpoint is where a peer is and how to reach it: its address, and the
+// local address (sticky source) its last datagram was sent to. It is immutable
+// and shared between goroutines; a change makes a new one.
+type Endpoint struct {
+	Remote  netip.AddrPort
+	Local   netip.Addr // invalid: routing chooses
+	IfIndex uint32     // interface the sticky source was learned on
+	// gen is the generation of the routing table under which Local was last
+	// found good.
+	gen atomic.Uint32
+}
+
+// Endpoint makes the endpoint that answers m.
+func (m *Message) Endpoint() *Endpoint {
+	e := &Endpoint{Remote: m.Remote, Local: m.Local, IfIndex: m.IfIndex}
+	e.gen.Store(m.gen)
+	return e
+}
+
+// From reports whether e (may be nil) is what m.Endpoint would make, so that
+// nothing need change.
+func (m *Message) From(e *Endpoint) bool {
+	return e != nil && m.Remote == e.Remote && m.Local == e.Local && m.IfIndex == e.IfIndex
+}
+
+// WithoutSource returns e without its sticky source.
+func (e *Endpoint) WithoutSource() *Endpoint { return &Endpoint{Remote: e.Remote} }
+
+// A Run is datagrams to one endpoint, next to each other in memory.
+type Run struct {
+	Data    []byte
+	Segment int // size of every datagram but the last; len(Data) if there is one
+	To      *Endpoint
+	TOS     byte // outer IPv4 TOS or IPv6 traffic class of every datagram
+
+	// Err is set by Send: nil if every datagram of the run was handed to the
+	// kernel, also when only on a second try.
+	Err error
+	// SourceLost is set by Send when To.Local was no longer usable and the run
+	// went (or was tried) without it: the owner of To should forget the source.
+	SourceLost bool
+}

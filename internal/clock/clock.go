@@ -1,0 +1,22 @@
+package clock
+
+import "time"
+
+// Clock reads the time. It is asked once per batch of packets, by the
+// goroutines of package device only. Safe for concurrent use.
+type Clock interface {
+	// Now is the boot-time clock. It never goes back and is never 0.
+	Now() Time
+	// Wall is the wall clock, for TAI64N timestamps and for what wg(8) shows.
+	Wall() time.Time
+}
+
+// virtual follows package time, so it obeys testing/synctest.
+type virtual struct{ base time.Time }
+
+// Virtual returns a clock that follows package time's monotonic clock. Inside
+// a testing/synctest bubble that is the bubble's fake clock.
+func Virtual() Clock { return virtual{time.Now()} }
+
+func (v virtual) Now() Time       { return Time(time.Since(v.base) + time.Second) }
+func (v virtual) Wall() time.Time { return time.Now() }
