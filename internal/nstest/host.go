@@ -1,0 +1,148 @@
+//go:build linux
+
+package nstest
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Program is a WireGuard daemon: it is run as Args plus the interface name.
+type Program struct {
+	Name string
+	Args []string
+	Env  []string
+}
+
+// Keys is a Curve25519 key pair in wg(8)'s base64 form, for one run only.
+type Keys struct{ Private, Public string }
+
+// NewKeys makes a random key pair.
+func NewKeys() Keys {
+	k, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err) // rand.Reader does not fail
+	}
+	encode := base64.StdEncoding.EncodeToString
+	return Keys{encode(k.Bytes()), encode(k.PublicKey().Bytes())}
+}
+
+// NewPSK makes a random preshared key in wg(8)'s base64 form.
+func NewPSK() string {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// Host is a namespace with a WireGuard interface served by a daemon in it.
+type Host struct {
+	*NS
+	Keys
+	// WG is the name of the WireGuard interface.
+	WG string
+	// Daemon serves it, in the foreground. Nil until StartDaemon.
+	Daemon *Process
+}
+
+// NewHost makes a host in a namespace of its own, without starting a daemon.
+func (l *Lab) NewHost(label string) (*Host, error) {
+	n, err := l.Namespace(label)
+	if err != nil {
+		return nil, err
+	}
+	return &Host{NS: n, Keys: NewKeys(), WG: l.Name()}, nil
+}
+
+// StartDaemon starts the daemon in the foreground and waits until its UAPI
+// socket answers, at most 10 s.
+func (h *Host) StartDaemon(p Program, env ...string) error {
+	d, err := h.Start(Command{
+		Args: append(append([]string(nil), p.Args...), h.WG),
+		Env:  append(append([]string{"WG_PROCESS_FOREGROUND=1", "LOG_LEVEL=error"}, p.Env...), env...),
+	})
+	if err != nil {
+		return err
+	}
+	h.Daemon = d
+	Eventually(10*time.Second, func() bool { return !d.Alive() || Answers(h.WG) })
+	if !d.Alive() {
+		return fmt.Errorf("%s ended at once: %w", p.Name, d.Wait(0))
+	}
+	if !Answers(h.WG) {
+		return fmt.Errorf("%s: nobody answers on %s", p.Name, SocketPath(h.WG))
+	}
+	return nil
+}
+
+// Answers reports whether somebody accepts connections on the UAPI socket of
+// that interface.
+func Answers(name string) bool {
+	c, err := net.Dial("unix", SocketPath(name))
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// Configure replaces the configuration of the interface (wg setconf). The
+// private key is put in front of text, which starts inside [Interface].
+func (h *Host) Configure(text string) error {
+	conf := "[Interface]\nPrivateKey = " + h.Private + "\n" + text
+	_, err := h.RunInput(conf, "wg", "setconf", h.WG, "/dev/stdin")
+	return err
+}
+
+// Up gives the interface its addresses (with prefix length) and MTU and sets
+// it up. IPv6 addresses are usable at once.
+func (h *Host) Up(mtu int, addresses ...string) error {
+	lines := []string{fmt.Sprintf("link set %s mtu %d", h.WG, mtu)}
+	for _, a := range addresses {
+		lines = append(lines, AddAddress(a, h.WG))
+	}
+	return h.IP(append(lines, "link set "+h.WG+" up")...)
+}
+
+// AddAddress is the line for ip(8) that adds an address.
+func AddAddress(address, dev string) string {
+	line := "addr add " + address + " dev " + dev
+	if strings.Contains(address, ":") {
+		line += " nodad"
+	}
+	return line
+}
+
+// PeerStatus is a peer's line of `wg show IF dump`.
+type PeerStatus struct {
+	PublicKey, PresharedKey, Endpoint, AllowedIPs string
+	Handshake                                     int64 // seconds since 1970, 0: none
+	RX, TX                                        int64 // bytes
+	Keepalive                                     string
+}
+
+// Peers reads the peers of the interface with wg(8), by public key.
+func (h *Host) Peers() (map[string]PeerStatus, error) {
+	out, err := h.Run("wg", "show", h.WG, "dump")
+	if err != nil {
+		return nil, err
+	}
+	peers := make(map[string]PeerStatus)
+	for i, line := range strings.Split(strings.TrimSpace(out), "\n") {
+		f := strings.Split(line, "\t")
+		if i == 0 {
+			continue // the interface
+		}
+		if len(f) != 8 {
+			return nil, fmt.Errorf("wg show dump: %d fields, not 8: %q", len(f), line)
+		}
+		number := func(s string) (n int64) { n, _ = strconv.ParseInt(s, 10, 64); return n }
+		peers[f[0]] = PeerStatus{f[0], f[1], f[2], f[3], number(f[4]), number(f[5]), number(f[6]), f[7]}
+	}
+	return peers, nil
+}
