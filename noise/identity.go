@@ -1,0 +1,97 @@
+package noise
+
+import (
+	"crypto/ecdh"
+	"fmt"
+	"io"
+
+	"culvert/device/config"
+)
+
+// Identity is our own static key, ready for use: prepared ECDH key, public
+// key, mac1 key. Immutable; safe for concurrent use.
+type Identity struct {
+	private *ecdh.PrivateKey
+	public  config.PublicKey
+	start   symmetric     // state of a handshake with us as the responder
+	mac1    [keySize]byte // key of mac1 on messages to us
+}
+
+// NewIdentity prepares k, which is clamped first. ErrZeroKey if k is all
+// zeros: no private key is set.
+func NewIdentity(k config.PrivateKey) (*Identity, error) {
+	defer clear(k[:])
+	if k.IsZero() {
+		return nil, ErrZeroKey
+	}
+	k.Clamp()
+	private, err := ecdh.X25519().NewPrivateKey(k[:])
+	if err != nil {
+		return nil, fmt.Errorf("prepare private key: %w", err) // Go's FIPS 140-only mode
+	}
+	public := config.PublicKey(private.PublicKey().Bytes())
+	return &Identity{
+		private: private,
+		public:  public,
+		start:   begin(&public),
+		mac1:    mac1Key(&public),
+	}, nil
+}
+
+// PublicKey is what others know us by.
+func (id *Identity) PublicKey() config.PublicKey { return id.public }
+
+// StaticShared computes the static-static DH with remote; ErrLowOrder if it is all zeros.
+func (id *Identity) StaticShared(remote config.PublicKey) (shared [32]byte, err error) {
+	return dh(id.private, (*[keySize]byte)(&remote))
+}
+
+// Remote is what a handshake needs to know of the peer. Immutable once shared.
+type Remote struct {
+	Static config.PublicKey
+	PSK    config.PresharedKey // all zeros if there is none
+	Shared [32]byte            // StaticShared with the current Identity; all zeros: Static is of low order
+}
+
+// lowOrder reports that there is no handshake with r.
+func (r *Remote) lowOrder() bool { return isZero(&r.Shared) }
+
+// isZero reports in constant time whether b is all zeros.
+func isZero(b *[keySize]byte) bool {
+	var or byte
+	for _, x := range b {
+		or |= x
+	}
+	return or == 0
+}
+
+// dh is X25519; ErrLowOrder if the result is all zeros.
+func dh(private *ecdh.PrivateKey, public *[keySize]byte) (shared [keySize]byte, err error) {
+	p, err := ecdh.X25519().NewPublicKey(public[:])
+	if err != nil {
+		return shared, fmt.Errorf("prepare public key: %w", err) // Go's FIPS 140-only mode
+	}
+	s, err := private.ECDH(p)
+	if err != nil {
+		return shared, ErrLowOrder // the only error of two X25519 keys
+	}
+	copy(shared[:], s)
+	clear(s)
+	return shared, nil
+}
+
+// newEphemeral makes a key of the next 32 bytes of rand. (ecdh's GenerateKey
+// would not read a rand of ours to the byte.)
+func newEphemeral(rand io.Reader) (*ecdh.PrivateKey, error) {
+	var k config.PrivateKey
+	defer clear(k[:])
+	if _, err := io.ReadFull(rand, k[:]); err != nil {
+		return nil, fmt.Errorf("read randomness: %w", err)
+	}
+	k.Clamp()
+	private, err := ecdh.X25519().NewPrivateKey(k[:])
+	if err != nil {
+		return nil, fmt.Errorf("prepare ephemeral key: %w", err) // Go's FIPS 140-only mode
+	}
+	return private, nil
+}

@@ -1,0 +1,50 @@
+package noise
+
+// The replay window (RFC 6479's ring of words, in the kernel's size).
+const (
+	windowBits  = 8192
+	windowWords = windowBits / 64
+	// WindowSize is how far behind the greatest counter seen a counter may be.
+	// One word less than the ring holds: the greatest counter's word is partly
+	// ahead of it.
+	WindowSize = windowBits - 64 // 8128
+)
+
+// Window is the replay window of a receiving key: 1032 bytes. The zero value is ready. One owner.
+type Window struct {
+	next uint64              // greatest counter seen + 1; 0: none yet
+	ring [windowWords]uint64 // bit c%8192 is counter c, for the words up to next's
+}
+
+// Accept marks counter as seen. False, and nothing changed, if it was seen
+// before, is more than WindowSize behind the greatest seen, or is not below RejectAfterMessages.
+// Ask after the message has been authenticated, never before.
+func (w *Window) Accept(counter uint64) bool {
+	if counter >= RejectAfterMessages {
+		return false
+	}
+	if counter >= w.next {
+		w.advance(counter)
+	} else if w.next-1-counter > WindowSize {
+		return false
+	}
+	word, bit := &w.ring[counter/64%windowWords], uint64(1)<<(counter%64)
+	if *word&bit != 0 {
+		return false
+	}
+	*word |= bit
+	return true
+}
+
+// advance makes counter the greatest and clears the words it enters.
+func (w *Window) advance(counter uint64) {
+	fresh := (w.next + 63) / 64 // the first word no counter has touched
+	last := counter / 64
+	if last >= fresh+windowWords {
+		fresh = last - windowWords + 1
+	}
+	for ; fresh <= last; fresh++ {
+		w.ring[fresh%windowWords] = 0
+	}
+	w.next = counter + 1
+}
