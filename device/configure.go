@@ -1,0 +1,388 @@
+package device
+
+import (
+	"fmt"
+	"sort"
+	"syscall"
+	"time"
+
+	"culvert/conn"
+	"culvert/device/config"
+	"culvert/device/routes"
+	"culvert/device/session"
+	"culvert/noise"
+)
+
+// MaxPeers is the number of peers a device takes (kernel: MAX_PEERS_PER_DEVICE).
+const MaxPeers = 1 << 20
+
+// Errors of Configure wrap a syscall.Errno that says of what kind they are.
+var errClosed = fmt.Errorf("the device is closed: %w", syscall.ENODEV)
+
+// peerList is the peers in the order they were added. One owner: the controller.
+type peerList struct {
+	next  uint64
+	items []listItem
+	dead  int
+}
+
+type listItem struct {
+	seq  uint64
+	peer *peer // nil: removed
+}
+
+func (l *peerList) add(p *peer) {
+	l.next++
+	p.seq = l.next
+	l.items = append(l.items, listItem{p.seq, p})
+}
+
+// from is the place of the first peer whose seq is at least seq.
+func (l *peerList) from(seq uint64) int {
+	return sort.Search(len(l.items), func(i int) bool { return l.items[i].seq >= seq })
+}
+
+// remove takes p out; the list is packed when half of it is dead.
+func (l *peerList) remove(p *peer) {
+	l.items[l.from(p.seq)].peer = nil
+	l.dead++
+	if l.dead < 64 || l.dead*2 < len(l.items) {
+		return
+	}
+	kept := make([]listItem, 0, len(l.items)-l.dead)
+	for _, it := range l.items {
+		if it.peer != nil {
+			kept = append(kept, it)
+		}
+	}
+	l.items, l.dead = kept, 0
+}
+
+func (l *peerList) len() int { return len(l.items) - l.dead }
+
+// all yields every peer; the peer in hand may be removed meanwhile.
+func (l *peerList) all(yield func(*peer) bool) {
+	for _, it := range l.items {
+		if it.peer != nil && !it.peer.removed && !yield(it.peer) {
+			return
+		}
+	}
+}
+
+// Configure applies a whole update, or nothing of it. What can fail is done
+// first: the sockets for another port or mark, and the number of peers.
+func (d *Device) Configure(u *config.Update) error {
+	err := errClosed
+	d.do(func() { err = d.controller.configure(u) })
+	return err
+}
+
+func (c *controller) configure(u *config.Update) error {
+	if err := c.checkPeers(u); err != nil {
+		return err
+	}
+	if err := c.setSockets(u); err != nil {
+		return err
+	}
+	if u.HasPrivateKey {
+		c.setPrivateKey(u.PrivateKey)
+	}
+	if u.ReplacePeers {
+		c.keepOnly(u)
+	}
+	changes := 0
+	for i := range u.Peers {
+		changes += len(u.Peers[i].AllowedIPs)
+	}
+	edit := c.d.routes.Edit(changes)
+	var woken []*peer
+	for i := range u.Peers {
+		if p := c.setPeer(&u.Peers[i], edit); p != nil {
+			woken = append(woken, p)
+		}
+	}
+	edit.Commit()
+	for _, p := range woken {
+		c.afterChange(p)
+	}
+	return nil
+}
+
+// checkPeers refuses what would exceed MaxPeers.
+func (c *controller) checkPeers(u *config.Update) error {
+	n := c.peers.len()
+	if u.ReplacePeers {
+		n = 0
+	}
+	if n+len(u.Peers) <= MaxPeers {
+		return nil
+	}
+	for i := range u.Peers {
+		if p := &u.Peers[i]; !p.Remove && !p.UpdateOnly && (u.ReplacePeers || c.d.lookup(p.PublicKey) == nil) {
+			n++
+		}
+	}
+	if n > MaxPeers {
+		return fmt.Errorf("%d peers are more than the %d a device takes: %w", n, MaxPeers, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// setSockets changes port and mark. Setting what is there already changes
+// nothing, unless an earlier attempt to open the port failed.
+func (c *controller) setSockets(u *config.Update) error {
+	port, mark := uint16(c.d.port.Load()), c.mark
+	if u.HasFirewallMark {
+		mark = u.FirewallMark
+	}
+	if u.HasListenPort {
+		port = u.ListenPort
+	}
+	s := c.d.sockets.Load()
+	switch {
+	case !c.up:
+		c.d.port.Store(uint32(port))
+	case u.HasListenPort && (s == nil || port == 0 || uint32(port) != c.d.port.Load()):
+		if err := c.open(port, mark); err != nil {
+			return fmt.Errorf("listen on UDP port %d: %w", port, err)
+		}
+	case s != nil && mark != c.mark:
+		if err := (*s).SetMark(mark); err != nil {
+			return fmt.Errorf("set firewall mark %#x: %w", mark, err)
+		}
+		for p := range c.peers.all {
+			p.forgetSource(p.endpoint.Load())
+		}
+	}
+	c.mark = mark
+	return nil
+}
+
+// setPrivateKey changes our identity; zero takes it away. A peer that has our
+// public key goes. Sessions are expired: they were made by the old identity.
+func (c *controller) setPrivateKey(k config.PrivateKey) {
+	id, err := noise.NewIdentity(k)
+	if err != nil {
+		id = nil // zero
+	}
+	if old := c.d.identity.Load(); old == nil && id == nil || old != nil && id != nil && old.PublicKey() == id.PublicKey() {
+		return
+	}
+	c.privateKey = k
+	if id != nil {
+		c.privateKey.Clamp()
+		if p := c.d.lookup(id.PublicKey()); p != nil {
+			c.remove(p)
+		}
+	}
+	c.d.gate.mu.Lock()
+	c.d.gate.cookies = nil
+	if id != nil {
+		c.d.gate.cookies = noise.NewCookieChecker(id.PublicKey())
+	}
+	c.d.gate.mu.Unlock()
+	c.d.identity.Store(id)
+	for p := range c.peers.all {
+		var out session.Actions
+		p.epoch++
+		p.machine.Expire(c.now, &out)
+		c.perform(p, &out, nil)
+		c.afterChange(p)
+	}
+}
+
+// keepOnly removes every peer that u does not list.
+func (c *controller) keepOnly(u *config.Update) {
+	listed := make(map[config.PublicKey]struct{}, len(u.Peers))
+	for i := range u.Peers {
+		if !u.Peers[i].Remove {
+			listed[u.Peers[i].PublicKey] = struct{}{}
+		}
+	}
+	for p := range c.peers.all {
+		if _, ok := listed[p.public]; !ok {
+			c.remove(p)
+		}
+	}
+}
+
+// setPeer applies one peer's section. It returns the peer if it is there.
+func (c *controller) setPeer(u *config.PeerUpdate, edit *routes.Edit[peer]) *peer {
+	if id := c.d.identity.Load(); id != nil && id.PublicKey() == u.PublicKey {
+		return nil // ourselves: silently ignored, as in the kernel
+	}
+	p := c.d.lookup(u.PublicKey)
+	fresh := false
+	switch {
+	case u.Remove:
+		if p != nil {
+			c.removeWith(p, edit)
+		}
+		return nil
+	case p == nil && u.UpdateOnly:
+		return nil
+	case p == nil:
+		p, fresh = c.add(u.PublicKey), true
+	}
+	if u.HasPresharedKey {
+		c.setPresharedKey(p, u.PresharedKey)
+	}
+	if u.Endpoint.IsValid() {
+		c.setEndpoint(p, &conn.Endpoint{Remote: u.Endpoint}, fresh)
+	}
+	if u.ReplaceAllowedIPs {
+		edit.Clear(p, &p.prefixes)
+	}
+	for _, a := range u.AllowedIPs {
+		if a.Remove {
+			edit.Remove(a.Prefix, p, &p.prefixes)
+		} else {
+			edit.Add(a.Prefix, p, &p.prefixes, listOf)
+		}
+	}
+	if u.HasPersistentKeepalive && u.PersistentKeepalive != p.keepalive {
+		var out session.Actions
+		p.keepalive = u.PersistentKeepalive
+		p.machine.SetPersistentKeepalive(c.now, time.Duration(p.keepalive)*time.Second, c.live(), &out)
+		c.perform(p, &out, nil)
+	}
+	return p
+}
+
+func listOf(p *peer) *routes.List { return &p.prefixes }
+
+// live reports whether the interface is up and has sockets.
+func (c *controller) live() bool { return c.up && c.d.sockets.Load() != nil }
+
+// setPresharedKey counts from the next handshake on.
+func (c *controller) setPresharedKey(p *peer, k config.PresharedKey) {
+	old := p.remote.Load()
+	if old.PSK.Equal(&k) {
+		return
+	}
+	fresh := &remote{Remote: old.Remote, id: old.id}
+	fresh.PSK = k
+	p.remote.Store(fresh)
+}
+
+// setEndpoint moves p; the same address changes nothing and keeps the source.
+func (c *controller) setEndpoint(p *peer, e *conn.Endpoint, fresh bool) {
+	if old := p.endpoint.Load(); old != nil && old.Remote == e.Remote {
+		return
+	}
+	p.endpoint.Store(e)
+	p.loopSaid.Store(false)
+	if !fresh && c.live() {
+		var out session.Actions
+		p.machine.EndpointChanged(c.now, &out)
+		c.perform(p, &out, nil)
+	}
+}
+
+// afterChange asks for keys if packets wait, as the kernel does after each
+// change of a peer.
+func (c *controller) afterChange(p *peer) {
+	if !p.removed && c.live() && p.stage.waiting() {
+		var out session.Actions
+		p.machine.NeedKeys(c.now, session.DataWaits, &out)
+		c.perform(p, &out, nil)
+	}
+}
+
+// add makes a peer without anything.
+func (c *controller) add(k config.PublicKey) *peer {
+	p := &peer{public: k, machine: session.New(&c.d.session)}
+	p.timer.Owner = p
+	r := &remote{}
+	r.Static = k
+	p.remote.Store(r)
+	c.peers.add(p)
+	c.d.byKey.mu.Lock()
+	c.d.byKey.m[k] = p
+	c.d.byKey.mu.Unlock()
+	return p
+}
+
+// remove takes a peer out.
+func (c *controller) remove(p *peer) {
+	edit := c.d.routes.Edit(1)
+	c.removeWith(p, edit)
+	edit.Commit()
+}
+
+// removeWith removes p. Who can still hold it: handshake workers and events in
+// the queue (they find it removed), batches in flight (they end by
+// themselves, their keys are wiped with the last), the wheel (disarmed).
+func (c *controller) removeWith(p *peer, edit *routes.Edit[peer]) {
+	c.d.byKey.mu.Lock()
+	delete(c.d.byKey.m, p.public)
+	c.d.byKey.mu.Unlock()
+	edit.Clear(p, &p.prefixes)
+	c.clear(p)
+	p.removed = true
+	c.wheel.Disarm(&p.timer)
+	p.endpoint.Store(nil)
+	c.peers.remove(p)
+}
+
+// describeChunk is the number of peers copied in one go: the controller is busy
+// for microseconds, not for as long as a client takes to read a million peers.
+const describeChunk = 128
+
+// Describe calls head once and peer for every peer, in the order they were
+// added, until one returns an error. A peer added or removed meanwhile may be
+// missing or there. The values are the callee's only during the call.
+func (d *Device) Describe(head func(*config.Interface) error, peer func(*config.Peer) error) error {
+	var i config.Interface
+	if !d.do(func() { i = d.controller.describe() }) {
+		return errClosed
+	}
+	if err := head(&i); err != nil {
+		return err
+	}
+	chunk := make([]config.Peer, 0, describeChunk)
+	for next := uint64(0); ; {
+		if !d.do(func() { chunk, next = d.controller.describePeers(chunk[:0], next) }) {
+			return errClosed
+		}
+		if len(chunk) == 0 {
+			return nil
+		}
+		for i := range chunk {
+			if err := peer(&chunk[i]); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *controller) describe() config.Interface {
+	return config.Interface{PrivateKey: c.privateKey, ListenPort: uint16(c.d.port.Load()), FirewallMark: c.mark}
+}
+
+// describePeers appends up to a chunk of peers from seq on, and says where to go on.
+func (c *controller) describePeers(chunk []config.Peer, seq uint64) ([]config.Peer, uint64) {
+	for _, it := range c.peers.items[c.peers.from(seq):] {
+		if len(chunk) == describeChunk {
+			break
+		}
+		seq = it.seq + 1
+		if it.peer != nil {
+			chunk = chunk[:len(chunk)+1]
+			c.describePeer(it.peer, &chunk[len(chunk)-1])
+		}
+	}
+	return chunk, seq
+}
+
+func (c *controller) describePeer(p *peer, out *config.Peer) {
+	ips := out.AllowedIPs[:0]
+	*out = config.Peer{
+		PublicKey: p.public, PresharedKey: p.remote.Load().PSK, PersistentKeepalive: p.keepalive,
+		LastHandshake: p.lastHandshake(), RxBytes: p.rx.Load(), TxBytes: p.tx.Load(),
+	}
+	if e := p.endpoint.Load(); e != nil {
+		out.Endpoint = e.Remote
+	}
+	out.AllowedIPs = c.d.routes.Prefixes(p, &p.prefixes, ips)
+}

@@ -1,0 +1,249 @@
+package device
+
+import (
+	"errors"
+	"time"
+
+	"culvert/conn"
+	"culvert/device/config"
+	"culvert/device/session"
+	"culvert/internal/clock"
+	"culvert/noise"
+	"culvert/timers"
+)
+
+// eventQueue bounds what waits for the controller. The pipes never wait for
+// room; they ask again with their next packet. Handshake workers do wait.
+const eventQueue = 1024
+
+// eventKind says what an event is.
+type eventKind uint8
+
+const (
+	evNeedKeys    eventKind = iota // why
+	evConfirmed                    // index
+	evInitiation                   // opened, from, id
+	evResponse                     // keys, from, index
+	evCookieReply                  // cookie
+	evInitiated                    // epoch, pending, msg, index; no pending: failed
+	evResponded                    // epoch, keys, msg, index; no keys: failed
+)
+
+// An event is something that happened to one peer.
+type event struct {
+	kind    eventKind
+	why     session.Reason
+	peer    *peer
+	index   uint32
+	epoch   uint32
+	from    *conn.Endpoint
+	opened  *noise.OpenedInitiation
+	id      *noise.Identity
+	keys    *noise.Keypair
+	pending *pending
+	msg     []byte
+	cookie  *[noise.CookieReplySize]byte
+}
+
+// controller owns every session, the wheel, and all writes of the snapshots
+// the pipes read. All its state is touched by its one goroutine only: run.
+type controller struct {
+	d     *Device
+	now   clock.Time // of the event in hand
+	wheel *timers.Wheel[peer]
+	up    bool // the link is up
+	peers peerList
+	mark  uint32
+
+	privateKey config.PrivateKey // clamped; zero: none
+	receive    receivers
+}
+
+// run is the controller's goroutine. It ends when Close has ended all others.
+func (c *controller) run() {
+	defer close(c.d.ended)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case ev := <-c.d.events:
+			c.now = c.d.clock.Now()
+			c.handle(&ev)
+		case f := <-c.d.commands:
+			c.now = c.d.clock.Now()
+			f()
+		case <-timer.C:
+			c.now = c.d.clock.Now()
+			c.wheel.Expire(c.now, c.fire)
+		case <-c.d.stop:
+			return
+		}
+		if at, ok := c.wheel.Next(); ok {
+			timer.Reset(max(0, at.Sub(c.now)))
+		} else {
+			timer.Stop()
+		}
+	}
+}
+
+// post gives an event of the pipes to the controller; false if it has too many.
+func (d *Device) post(ev event) bool {
+	select {
+	case d.events <- ev:
+		return true
+	default:
+		return false
+	}
+}
+
+// deliverEvent gives a handshake worker's event to the controller and waits for
+// room; the controller never waits for a worker.
+func (d *Device) deliverEvent(ev event) {
+	select {
+	case d.events <- ev:
+	case <-d.closing:
+		d.void(&ev)
+	}
+}
+
+// void wipes the secrets of an event that came too late.
+func (d *Device) void(ev *event) {
+	if ev.keys != nil {
+		ev.keys.Wipe()
+	}
+	if ev.pending != nil {
+		ev.pending.release()
+	}
+	if ev.kind == evInitiated || ev.kind == evResponded {
+		d.index.release(ev.index)
+	}
+}
+
+// needKeys asks for a handshake with p, once until the controller has looked.
+func (d *Device) needKeys(p *peer, why session.Reason) {
+	if p.asked.Load() || !p.asked.CompareAndSwap(false, true) {
+		return
+	}
+	if !d.post(event{kind: evNeedKeys, peer: p, why: why}) {
+		p.asked.Store(false)
+	}
+}
+
+// do runs f on the controller's goroutine and waits for it; false if the device
+// is closed.
+func (d *Device) do(f func()) bool {
+	done := make(chan struct{})
+	select {
+	case d.commands <- func() { f(); close(done) }:
+		<-done
+		return true
+	case <-d.ended:
+		return false
+	}
+}
+
+// handle takes one event through the peer's session machine.
+func (c *controller) handle(ev *event) {
+	p := ev.peer
+	if ev.kind == evNeedKeys {
+		p.asked.Store(false)
+	}
+	if p.removed || !c.up {
+		c.d.void(ev)
+		return
+	}
+	var out session.Actions
+	switch ev.kind {
+	case evNeedKeys:
+		p.machine.NeedKeys(c.now, ev.why, &out)
+	case evConfirmed:
+		p.machine.Confirmed(c.now, ev.index, &out)
+	case evInitiation:
+		c.initiation(ev, &out)
+	case evResponse:
+		c.response(ev, &out)
+	case evCookieReply:
+		if p.jar.TakeReply(c.now, p.public, ev.cookie[:]) != nil {
+			c.d.dropped(c.now, DropBadCookie, 1, p)
+		}
+		return
+	case evInitiated:
+		c.initiated(ev, &out)
+	case evResponded:
+		c.responded(ev, &out)
+	}
+	c.perform(p, &out, ev)
+}
+
+// initiation accepts or refuses an authenticated initiation.
+func (c *controller) initiation(ev *event, out *session.Actions) {
+	p := ev.peer
+	if ev.id != c.d.identity.Load() {
+		return // made for a key we no longer have
+	}
+	switch err := p.machine.Initiation(c.now, ev.opened, out); {
+	case err == nil:
+		p.accepted = ev.opened
+		p.endpoint.Store(ev.from)
+		p.rx.Add(noise.InitiationSize)
+		p.activity.received(c.now, 0)
+	case errors.Is(err, session.ErrTooSoon):
+		c.d.dropped(c.now, DropTooSoon, 1, p)
+	default:
+		c.d.dropped(c.now, DropOldTimestamp, 1, p)
+	}
+}
+
+// response takes the keys of an authenticated response.
+func (c *controller) response(ev *event, out *session.Actions) {
+	p := ev.peer
+	if err := p.machine.Response(c.now, ev.index, ev.keys, out); err != nil {
+		ev.keys.Wipe()
+		c.d.dropped(c.now, DropStale, 1, p)
+		return
+	}
+	p.endpoint.Store(ev.from)
+	p.rx.Add(noise.ResponseSize)
+	p.activity.received(c.now, 0)
+}
+
+// initiated takes an initiation that a worker has built.
+func (c *controller) initiated(ev *event, out *session.Actions) {
+	p := ev.peer
+	switch {
+	case ev.epoch != p.epoch:
+		c.d.void(ev)
+	case ev.pending == nil:
+		p.machine.InitiationFailed(c.now, out)
+	default:
+		p.machine.Initiated(c.now, ev.index, out)
+		c.d.index.setPending(ev.index, ev.pending)
+	}
+}
+
+// responded takes a response that a worker has built.
+func (c *controller) responded(ev *event, out *session.Actions) {
+	p := ev.peer
+	switch {
+	case ev.epoch != p.epoch:
+		c.d.void(ev)
+	case ev.keys != nil:
+		p.machine.Responded(c.now, ev.keys, out)
+	}
+}
+
+// fire is what the wheel calls for a peer whose deadline has come.
+func (c *controller) fire(p *peer) {
+	var out session.Actions
+	p.machine.Advance(c.now, p.activity.snapshot(), &out)
+	c.perform(p, &out, nil)
+}
+
+// settle puts the peer's one deadline into the wheel.
+func (c *controller) settle(p *peer) {
+	if at, ok := p.machine.Deadline(); ok && c.up && !p.removed {
+		c.wheel.Arm(&p.timer, at)
+	} else {
+		c.wheel.Disarm(&p.timer)
+	}
+}

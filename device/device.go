@@ -1,0 +1,232 @@
+package device
+
+import (
+	crand "crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"culvert/conn"
+	"culvert/device/config"
+	"culvert/device/routes"
+	"culvert/device/session"
+	"culvert/internal/clock"
+	"culvert/noise"
+	"culvert/ratelimiter"
+	"culvert/timers"
+	"culvert/tun"
+)
+
+// Options are the settings of a device; the zero value is a good one.
+type Options struct {
+	Logger *slog.Logger // nil: nothing is logged
+	Clock  clock.Clock  // nil: the system's
+	Rand   io.Reader    // nil: crypto/rand; keys, indices and cookies come from here
+
+	// Budget bounds all packet memory, in bytes; 0: derived from the number of
+	// cores.
+	Budget int64
+	// Workers seal and open in parallel when a reader cannot keep up; 0:
+	// derived from the number of cores, negative: none.
+	Workers int
+	// AlwaysParallel hands every batch to the workers: for tests.
+	AlwaysParallel bool
+}
+
+// Device is one WireGuard interface between a TUN device and UDP sockets. All
+// its methods are safe for concurrent use. See doc.go for its goroutines.
+type Device struct {
+	log     *slog.Logger
+	clock   clock.Clock
+	rand    io.Reader
+	opts    Options
+	tun     tun.Device
+	network conn.Network
+
+	// Snapshots and counters, read by the pipes without a lock.
+	routes   routes.Table[peer]
+	index    indexTable
+	identity atomic.Pointer[noise.Identity] // nil: no private key
+	sockets  atomic.Pointer[conn.Sockets]   // nil: down
+	port     atomic.Uint32                  // what the sockets are bound to; kept while down
+	mtu      atomic.Int32
+	drops    drops
+	icmp     icmpLimit
+	errors   errorLog
+
+	budget  budget
+	outPool pool[outBatch]
+	inPool  pool[inBatch]
+	hsPool  sync.Pool // of *hsMessage
+
+	byKey peerMap
+	gate  gate
+
+	handshakes chan *hsMessage // closed by nobody: workers end on closing
+	jobs       chan hsJob
+	events     chan event
+	commands   chan func()
+	work       chan job // closed by Close, after every writer has ended
+
+	readers sync.WaitGroup // outbound readers
+	workers sync.WaitGroup // crypto and handshake workers
+	runners sync.WaitGroup // sequential senders and receivers on goroutines of their own
+	watcher sync.WaitGroup
+
+	controller *controller
+	session    session.Rand
+	closeOnce  sync.Once
+	closing    chan struct{} // closed first by Close
+	stop       chan struct{} // tells the controller, the last one, to end
+	ended      chan struct{} // closed by the controller
+	gone       chan struct{} // closed when the interface is deleted or the device closed
+	goneOnce   sync.Once
+}
+
+// New makes a device on an open TUN interface. It follows the state of that
+// interface: sockets are opened when it comes up. The device owns t from now
+// on, also when New fails.
+func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
+	d := &Device{
+		log: opts.Logger, clock: opts.Clock, rand: opts.Rand, opts: opts, tun: t, network: n,
+		handshakes: make(chan *hsMessage, handshakeQueue),
+		jobs:       make(chan hsJob, jobQueue),
+		events:     make(chan event, eventQueue),
+		commands:   make(chan func()),
+		work:       make(chan job, workQueue),
+		closing:    make(chan struct{}), stop: make(chan struct{}),
+		ended: make(chan struct{}), gone: make(chan struct{}),
+	}
+	d.defaults()
+	d.mtu.Store(int32(t.MTU()))
+	d.session.Jitter = jitter
+	d.controller = &controller{d: d, wheel: timers.NewWheel[peer](d.clock.Now())}
+	d.start()
+	return d, nil
+}
+
+func (d *Device) defaults() {
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	if d.clock == nil {
+		d.clock = clock.System()
+	}
+	if d.rand == nil {
+		d.rand = crand.Reader
+	}
+	if d.opts.Workers == 0 {
+		d.opts.Workers = defaultWorkers()
+	}
+	d.budget.limit = d.opts.Budget
+	if d.budget.limit <= 0 {
+		d.budget.limit = defaultBudget()
+	}
+	d.outPool = pool[outBatch]{budget: &d.budget, size: arenaSize, keep: 4, make: newOutBatch}
+	d.inPool = pool[inBatch]{budget: &d.budget, size: receiveSlots * conn.MessageSize, keep: 2, make: newInBatch}
+	d.byKey.m = make(map[config.PublicKey]*peer)
+	d.gate.limit = ratelimiter.New()
+}
+
+// start starts the goroutines that live as long as the device.
+func (d *Device) start() {
+	go d.controller.run()
+	for range max(0, d.opts.Workers) {
+		d.workers.Add(1)
+		go d.runWorker()
+	}
+	for range defaultHandshakeWorkers() {
+		d.workers.Add(1)
+		go d.runHandshakes()
+	}
+	for _, r := range d.tun.Readers() {
+		d.readers.Add(1)
+		go (&outbound{d: d, reader: r, load: d.newLoad()}).run()
+	}
+	d.watcher.Add(1)
+	go d.watch()
+}
+
+func (d *Device) newLoad() load {
+	return load{workers: d.opts.Workers > 0, always: d.opts.AlwaysParallel}
+}
+
+// jitter is drawn for timers that must not fire everywhere at once.
+func jitter() time.Duration { return rand.N(timers.MaxJitter) }
+
+// watch follows the interface until the TUN is closed.
+func (d *Device) watch() {
+	defer d.watcher.Done()
+	for ev := range d.tun.Events() {
+		switch ev.Kind {
+		case tun.Up:
+			d.do(func() { d.controller.linkUp() })
+		case tun.Down:
+			d.do(func() { d.controller.linkDown() })
+		case tun.MTUChanged:
+			d.mtu.Store(int32(ev.MTU))
+			d.log.Debug("mtu changed", "mtu", ev.MTU)
+		case tun.Deleted:
+			d.log.Info("interface deleted")
+			d.goneOnce.Do(func() { close(d.gone) })
+		}
+	}
+}
+
+// Done is closed when the interface was deleted or the device closed. The owner
+// then calls Close.
+func (d *Device) Done() <-chan struct{} { return d.gone }
+
+// Close ends the device and removes its interface. It may be called more than
+// once and by several goroutines; each returns when all is done.
+//
+// That every goroutine ends:
+//  1. closing is closed: handshake workers end after the message in hand.
+//  2. The TUN is closed: Read ends the outbound readers, Events the watcher.
+//  3. The controller goes down: the sockets are closed, which ends the inbound
+//     readers and every blocked send; sessions and staged packets are gone.
+//  4. Nobody writes to the work queue any more: it is closed; workers finish
+//     what is in it and end, so every runner gets its batches back and its
+//     queue runs dry.
+//  5. The controller is last: it waits for nobody.
+func (d *Device) Close() error {
+	d.closeOnce.Do(func() {
+		close(d.closing)
+		err := d.tun.Close()
+		d.readers.Wait()
+		d.watcher.Wait()
+		d.do(func() { d.controller.linkDown() })
+		close(d.work)
+		d.workers.Wait()
+		d.runners.Wait()
+		close(d.stop)
+		<-d.ended
+		d.drain()
+		d.goneOnce.Do(func() { close(d.gone) })
+		if err != nil && !errors.Is(err, os.ErrClosed) {
+			d.log.Debug("closing the interface", "error", err)
+		}
+	})
+	<-d.gone
+	return nil
+}
+
+// drain wipes what was on its way to the controller. Nobody else runs any more.
+func (d *Device) drain() {
+	for {
+		select {
+		case ev := <-d.events:
+			d.void(&ev)
+		default:
+			return
+		}
+	}
+}
+
+// MTU is the interface's current MTU.
+func (d *Device) MTU() int { return int(d.mtu.Load()) }

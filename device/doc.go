@@ -1,0 +1,56 @@
+// Package device moves packets: from a TUN interface through WireGuard to UDP
+// sockets and back. It is the only package with packet goroutines.
+//
+// Three parts meet in snapshots. The outbound pipe (outbound.go) and the inbound
+// pipe (inbound.go) carry packets; the controller (controller.go) owns every
+// session and decides. Packets never run through the controller, and the pipes
+// never decide: they read what it has published (routes, endpoint, send key,
+// receiver indices) without a lock, and note what happened in a few atomics per
+// peer.
+//
+//	outbound: drain TUN -> route -> lay into arenas by peer -> reserve counters
+//	          -> seal (here, or on workers) -> the peer's sender -> one sendmmsg
+//	inbound:  recvmmsg -> classify, drop junk -> group by keypair
+//	          -> open (here, or on workers) -> the peer's receiver: replay, inner
+//	          header, allowed source -> one write to the TUN
+//
+// # Goroutines
+//
+// Every go statement of the package is in this table.
+//
+//	goroutine            count                  owns                          ends when
+//	controller           1                      sessions, wheel, snapshots    stop is closed: last (controller.run)
+//	outbound reader      1 per TUN queue        the batches being filled      TUN closed (outbound.run)
+//	inbound reader       1 per socket           the batch being filled        socket closed (inbound.run)
+//	crypto worker        cores beyond two       the job in hand               work queue closed by Close (runWorker)
+//	handshake worker     half the cores         the message in hand           closing is closed (runHandshakes)
+//	sequential sender,   per peer with batches  the order; the replay window  its queue runs dry (runSender, runReceiver)
+//	receiver             handed to workers
+//	watcher              1                      nothing                       TUN closed (watch)
+//
+// The sender and the receiver of a peer are goroutines of their own only while
+// workers are used. Else the reader that has a batch in hand plays their part.
+//
+// # Ownership of a batch
+//
+// A batch has exactly one owner at any time. Inline: the reader, until it is
+// returned to the pool. Handed over: its place in the peer's sequence is taken
+// first, then the worker owns it until it signals through the batch's own
+// channel, then the sequential sender or receiver. A stage never frees: it marks
+// a packet with a Reason; the last stage counts and returns the memory once.
+//
+// # Locks
+//
+// None is held while another is taken, with one exception: a peer's stage is
+// locked while its packets are sent, over the locks of the sequence, the pool
+// and the network, none of which ever takes a stage's. The controller's
+// goroutine waits for nobody but closing sockets, whose readers never wait for
+// the controller.
+//
+// # Cost per batch
+//
+// One clock read, one counter reservation (atomic add), two atomics to hold and
+// release the keypair, one pool lock each way, one sequence lock each way, three
+// loads and a store for the timers, one endpoint compare (inbound), one or two
+// counter additions. Per packet: one route look-up and the cryptography.
+package device

@@ -1,0 +1,34 @@
+package device
+
+import (
+	"sync/atomic"
+	"time"
+
+	"culvert/internal/clock"
+)
+
+// errorEvery bounds the log lines about errors of the network and the TUN.
+const errorEvery = 10 * time.Second
+
+// errorLog remembers when errors were last logged.
+type errorLog struct{ send, tun atomic.Int64 }
+
+// may reports whether it is time for another line.
+func (d *Device) may(last *atomic.Int64) bool {
+	now, then := d.clock.Now(), last.Load()
+	return (then == 0 || now.Sub(clock.Time(then)) >= errorEvery) && last.CompareAndSwap(then, int64(now))
+}
+
+// sendFailed logs that the network refused a datagram.
+func (d *Device) sendFailed(p *peer, err error) {
+	if err != nil && d.may(&d.errors.send) {
+		d.log.Warn("cannot send", "peer", p.public.Short(), "error", err)
+	}
+}
+
+// tunFailed logs that the interface refused a packet.
+func (d *Device) tunFailed(err error) {
+	if err != nil && d.may(&d.errors.tun) {
+		d.log.Warn("cannot write to the interface", "error", err)
+	}
+}

@@ -1,0 +1,237 @@
+package device
+
+import (
+	"encoding/binary"
+
+	"culvert/conn"
+	"culvert/device/session"
+	"culvert/internal/clock"
+	"culvert/noise"
+	"culvert/timers"
+)
+
+// inbound is one socket's way to the TUN: receive, look up the key, open,
+// check, write. It is used by one goroutine.
+type inbound struct {
+	d        *Device
+	receiver conn.Receiver
+	batch    *inBatch
+	now      clock.Time
+	load     load
+}
+
+// run receives until the socket is closed.
+func (in *inbound) run() {
+	spare := newInBatch() // for when the budget is used up: the socket must be read
+	for {
+		if in.batch = in.d.inPool.get(); in.batch == nil {
+			in.batch = spare
+		}
+		if err := in.receiver.Receive(in.batch.conn); err != nil {
+			in.batch.left.Store(1)
+			in.d.done(in.batch, spare)
+			return
+		}
+		in.now = in.d.clock.Now()
+		in.load.note(len(in.batch.conn.Messages) < receiveSlots)
+		if in.batch == spare {
+			in.discard()
+			continue
+		}
+		in.sort()
+		in.dispatch()
+	}
+}
+
+// discard drops the transport messages of a receive that there is no memory to
+// process; handshakes have their own reserve.
+func (in *inbound) discard() {
+	for i := range in.batch.conn.Messages {
+		m := &in.batch.conn.Messages[i]
+		for rest := m.Data; len(rest) > 0; {
+			n := min(m.Segment, len(rest))
+			if noise.Classify(rest[:n]) == noise.TypeTransport {
+				in.d.dropped(in.now, DropBudget, 1, nil)
+			} else {
+				in.message(rest[:n], m)
+			}
+			rest = rest[n:]
+		}
+	}
+}
+
+// sort cuts the runs into datagrams and puts each where it belongs.
+func (in *inbound) sort() {
+	in.batch.used = 0
+	for i := range in.batch.conn.Messages {
+		m := &in.batch.conn.Messages[i]
+		if len(m.Data) == 0 {
+			in.d.dropped(in.now, DropMalformed, 1, nil)
+		}
+		for rest := m.Data; len(rest) > 0; {
+			n := min(m.Segment, len(rest))
+			in.message(rest[:n:n], m)
+			rest = rest[n:]
+		}
+	}
+}
+
+// message puts a transport message into the group of its keypair and a
+// handshake message into the queue. Junk ends here.
+func (in *inbound) message(b []byte, m *conn.Message) {
+	switch noise.Classify(b) {
+	case noise.TypeTransport:
+		in.transport(b, m)
+	case noise.TypeInitiation, noise.TypeResponse, noise.TypeCookieReply:
+		in.d.offerHandshake(in.now, b, m)
+	default:
+		in.d.dropped(in.now, DropMalformed, 1, nil)
+	}
+}
+
+func (in *inbound) transport(b []byte, m *conn.Message) {
+	e := in.d.index.get(noise.Receiver(b))
+	var k *keypair
+	if e != nil {
+		k = e.keypair.Load()
+	}
+	if k == nil {
+		in.d.dropped(in.now, DropUnknownIndex, 1, nil)
+		return
+	}
+	if in.now >= k.rejectAt || binary.LittleEndian.Uint64(b[8:]) >= timers.RejectAfterMessages {
+		in.d.dropped(in.now, DropKeyExpired, 1, k.peer)
+		return
+	}
+	g := in.batch.group(k, in.now)
+	if g == nil {
+		in.d.dropped(in.now, DropKeyExpired, 1, k.peer)
+		return
+	}
+	g.packets = append(g.packets, inPacket{buf: b, msg: m})
+	g.bytes += len(b)
+}
+
+// dispatch takes every group through the rest of the pipe: opening here or on a
+// worker, then the peer's sequential receiver.
+func (in *inbound) dispatch() {
+	b, parallel := in.batch, in.load.parallel()
+	b.left.Store(int32(b.used) + 1)
+	for _, g := range b.groups[:b.used] {
+		p := g.key.peer
+		if parallel && in.d.handIn(g) {
+			continue
+		}
+		g.open()
+		if p.in.enter() {
+			in.d.deliver(g)
+			in.d.runReceiver(p)
+		} else if p.in.push(g) {
+			in.d.runReceiver(p)
+		}
+	}
+	in.d.done(b, nil)
+}
+
+// handIn is hand for inbound groups.
+func (d *Device) handIn(g *inGroup) bool {
+	p := g.key.peer
+	if len(d.work) == cap(d.work) || p.in.waiting() >= maxWaiting {
+		return false
+	}
+	g.handed = true
+	if p.in.push(g) {
+		d.runners.Go(func() { d.runReceiver(p) })
+	}
+	select {
+	case d.work <- job{in: g}:
+	default:
+		g.open()
+		g.opened <- struct{}{}
+	}
+	return true
+}
+
+// runReceiver is the peer's sequential receiver: it delivers what was pushed,
+// in that order, until nothing is left.
+func (d *Device) runReceiver(p *peer) {
+	for {
+		g, ok := p.in.next()
+		if !ok {
+			return
+		}
+		if g.handed {
+			<-g.opened
+			g.handed = false
+		}
+		d.deliver(g)
+	}
+}
+
+// deliver checks the opened packets in order (replay, inner header, allowed
+// source) and writes them to the TUN. Once per group: one endpoint compare, one
+// set of notes for the timers, one set of counters, one write.
+func (d *Device) deliver(g *inGroup) {
+	k, p := g.key, g.key.peer
+	var last *conn.Message // that the last authenticated packet came with
+	rx, data := 0, 0
+	g.writes = g.writes[:0]
+	for i := range g.packets {
+		pk := &g.packets[i]
+		if pk.bad == notDropped && !k.window.Accept(pk.counter()) {
+			pk.bad = DropReplay
+		}
+		if pk.bad != notDropped {
+			d.dropped(g.now, pk.bad, 1, p)
+			continue
+		}
+		last = pk.msg
+		if len(pk.buf) == noise.KeepaliveSize {
+			rx += noise.KeepaliveSize
+			continue
+		}
+		data++
+		n, why := d.checkInner(p, pk.plaintext(), pk.msg.TOS)
+		if why != notDropped {
+			d.dropped(g.now, why, 1, p)
+			continue
+		}
+		rx += len(pk.buf)
+		g.writes = append(g.writes, pk.buf[:noise.TransportHeaderSize+n])
+	}
+	if last != nil {
+		d.authenticated(k, last, g.now, data)
+		p.rx.Add(uint64(rx))
+	}
+	if len(g.writes) > 0 {
+		if n, err := d.tun.Write(g.writes, noise.TransportHeaderSize); n < len(g.writes) {
+			d.dropped(g.now, DropTunError, len(g.writes)-n, p)
+			d.tunFailed(err)
+		}
+	}
+	k.release()
+	g.key = nil
+	d.done(g.batch, nil)
+}
+
+// authenticated notes that packets of k came with m: the endpoint follows, the
+// timers learn, a responder's session is confirmed, an old key renewed.
+func (d *Device) authenticated(k *keypair, m *conn.Message, now clock.Time, data int) {
+	p := k.peer
+	p.learn(m)
+	p.activity.received(now, data)
+	if k.unconfirmed.Load() && k.unconfirmed.CompareAndSwap(true, false) && !d.post(event{kind: evConfirmed, peer: p, index: k.keys.LocalIndex}) {
+		k.unconfirmed.Store(true) // the next packet tries again
+	}
+	if k.wantsLateRenewal(now) {
+		d.needKeys(p, session.RekeyReceive)
+	}
+}
+
+// done ends one user of a batch: a group, or the reader. The last one returns
+// its memory.
+func (d *Device) done(b, spare *inBatch) {
+	if b.left.Add(-1) == 0 && b != spare {
+		d.inPool.put(b)
+	}
+}

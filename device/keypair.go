@@ -1,0 +1,112 @@
+package device
+
+import (
+	"sync/atomic"
+
+	"culvert/internal/clock"
+	"culvert/noise"
+	"culvert/timers"
+)
+
+// held counts the users of a secret, so that it is wiped when it has been
+// retired and the last batch that uses it is done. It starts with the owner's
+// own reference.
+type held struct{ refs atomic.Int32 }
+
+func (h *held) init() { h.refs.Store(1) }
+
+// acquire takes a reference; false if the secret is already gone.
+func (h *held) acquire() bool {
+	for {
+		n := h.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if h.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// drop gives a reference back; true if it was the last: the caller wipes.
+func (h *held) drop() bool {
+	n := h.refs.Add(-1)
+	if n < 0 {
+		panic("BUG: a keypair was released more often than it was taken")
+	}
+	return n == 0
+}
+
+// keypair is a transport keypair as the pipes see it. All but the atomics and
+// the window is immutable.
+type keypair struct {
+	held
+	keys *noise.Keypair
+	peer *peer
+
+	// Limits, compared once per batch (paper, section 6.1).
+	rejectAt    clock.Time // REJECT_AFTER_TIME: neither sent nor received any more
+	renewSendAt clock.Time // initiator only: send and renew; zero: never
+	renewRecvAt clock.Time // initiator only: receive and renew; zero: never
+
+	// next is the counter of the next message. A batch reserves as many as it
+	// has packets at once: no counter is ever used twice.
+	next atomic.Uint64
+	// renewing is set by whoever asked for new keys first: once per key each.
+	renewingSend, renewingRecv atomic.Bool
+	// unconfirmed: we are the responder and nothing authenticated came yet.
+	unconfirmed atomic.Bool
+
+	// window belongs to the peer's sequential receiver.
+	window noise.Window
+}
+
+func newKeypair(p *peer, k *noise.Keypair, now clock.Time) *keypair {
+	kp := &keypair{keys: k, peer: p, rejectAt: now.Add(timers.RejectAfterTime)}
+	if k.Initiator {
+		kp.renewSendAt = now.Add(timers.RekeyAfterTime)
+		kp.renewRecvAt = now.Add(timers.RejectAfterTime - timers.KeepaliveTimeout - timers.RekeyTimeout)
+	} else {
+		kp.unconfirmed.Store(true)
+	}
+	kp.init()
+	return kp
+}
+
+// release gives a reference back and wipes the keys with the last.
+func (k *keypair) release() {
+	if k.drop() {
+		k.keys.Wipe()
+	}
+}
+
+// usable reports whether k may still send at now.
+func (k *keypair) usable(now clock.Time) bool {
+	return k != nil && now < k.rejectAt && k.next.Load() < timers.RejectAfterMessages
+}
+
+// wantsRenewal reports, once per key, that a batch sent at now should bring new keys.
+func (k *keypair) wantsRenewal(now clock.Time, counter uint64) bool {
+	due := counter > timers.RekeyAfterMessages || k.renewSendAt != 0 && now >= k.renewSendAt
+	return due && !k.renewingSend.Load() && k.renewingSend.CompareAndSwap(false, true)
+}
+
+// wantsLateRenewal is wantsRenewal on receive.
+func (k *keypair) wantsLateRenewal(now clock.Time) bool {
+	return k.renewRecvAt != 0 && now >= k.renewRecvAt && !k.renewingRecv.Load() && k.renewingRecv.CompareAndSwap(false, true)
+}
+
+// pending is a handshake of ours that waits for its response.
+type pending struct {
+	held
+	state  *noise.Handshake
+	peer   *peer
+	remote *noise.Remote
+	id     *noise.Identity
+}
+
+func (h *pending) release() {
+	if h.drop() {
+		h.state.Wipe()
+	}
+}

@@ -1,0 +1,119 @@
+package device
+
+import (
+	"sync"
+
+	"culvert/conn"
+	"culvert/device/session"
+)
+
+// receivers are the inbound readers of the current sockets.
+type receivers struct{ running *sync.WaitGroup }
+
+// linkUp opens the sockets and lets what is staged and the persistent
+// keepalives go.
+func (c *controller) linkUp() {
+	if c.up {
+		return
+	}
+	c.up = true
+	if err := c.open(uint16(c.d.port.Load()), c.mark); err != nil {
+		c.d.log.Error("the interface is up but has no sockets; free the port or set another listen-port",
+			"port", c.d.port.Load(), "error", err)
+		return
+	}
+	c.d.log.Debug("interface up", "port", c.d.port.Load())
+}
+
+// linkDown closes the sockets and clears every session. The port number is kept.
+func (c *controller) linkDown() {
+	if !c.up {
+		return
+	}
+	for p := range c.peers.all {
+		c.clear(p)
+	}
+	c.up = false
+	c.closeSockets(c.swap(nil))
+	c.d.log.Debug("interface down")
+}
+
+// clear ends all sessions of a peer and drops what is staged.
+func (c *controller) clear(p *peer) {
+	var out session.Actions
+	p.epoch++
+	p.accepted = nil
+	p.machine.Clear(&out)
+	c.perform(p, &out, nil)
+	c.d.dropStaged(p, c.now, DropNoSession)
+	p.activity.unansweredSince.Store(0)
+	p.activity.unackedSince.Store(0)
+	p.activity.moreUnacked.Store(false)
+}
+
+// open makes sockets and puts them in the place of those there were, which are
+// closed only then: a failure leaves them working.
+func (c *controller) open(port uint16, mark uint32) error {
+	s, err := c.d.network.Listen(port, mark)
+	if err != nil {
+		return err
+	}
+	first := c.d.sockets.Load() == nil
+	c.replace(s)
+	if first {
+		for p := range c.peers.all {
+			c.wake(p)
+		}
+	}
+	return nil
+}
+
+// wake lets a peer's staged packets and persistent keepalive go.
+func (c *controller) wake(p *peer) {
+	var out session.Actions
+	p.machine.Up(c.now, p.stage.waiting(), &out)
+	c.perform(p, &out, nil)
+}
+
+// replace puts s in the place of the current sockets and closes those.
+func (c *controller) replace(s conn.Sockets) {
+	old, running := c.swap(s)
+	c.closeSockets(old, running)
+	for p := range c.peers.all {
+		p.forgetSource(p.endpoint.Load())
+	}
+}
+
+// swap publishes s (nil: none), starts its readers and gives back what was there.
+func (c *controller) swap(s conn.Sockets) (conn.Sockets, *sync.WaitGroup) {
+	var old conn.Sockets
+	if p := c.d.sockets.Load(); p != nil {
+		old = *p
+	}
+	running := c.receive.running
+	if s == nil {
+		c.d.sockets.Store(nil)
+		c.receive.running = nil
+		return old, running
+	}
+	c.d.port.Store(uint32(s.Port()))
+	c.d.sockets.Store(&s)
+	c.receive.running = new(sync.WaitGroup)
+	for _, r := range s.Receivers() {
+		in := &inbound{d: c.d, receiver: r, load: c.d.newLoad()}
+		c.receive.running.Go(in.run)
+	}
+	return old, running
+}
+
+// closeSockets closes old sockets and waits for their readers. Readers never
+// wait for the controller, so this ends.
+func (c *controller) closeSockets(old conn.Sockets, running *sync.WaitGroup) {
+	if old == nil {
+		return
+	}
+	if err := old.Close(); err != nil {
+		c.d.log.Debug("closing sockets", "error", err)
+	}
+	running.Wait()
+}

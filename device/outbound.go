@@ -1,0 +1,313 @@
+package device
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"culvert/conn"
+	"culvert/device/session"
+	"culvert/internal/clock"
+	"culvert/timers"
+	"culvert/tun"
+)
+
+// maxOpen is the number of batches, so of peers, that one drain of the TUN
+// fills side by side.
+const maxOpen = 32
+
+// maxDrain bounds the packets of one drain, and with it how long the first one
+// waits for the last.
+const maxDrain = 128
+
+// outbound is one TUN queue's way to the network: drain, route, lay into
+// arenas by peer, reserve counters, seal, send. It is used by one goroutine.
+type outbound struct {
+	d      *Device
+	reader tun.Reader
+	packet tun.Packet
+	now    clock.Time
+	mtu    int
+	open   []*outBatch
+	load   load
+}
+
+// run reads until the TUN is closed.
+func (o *outbound) run() {
+	defer o.d.readers.Done()
+	for {
+		if err := o.reader.Read(&o.packet); err != nil {
+			return
+		}
+		o.now, o.mtu = o.d.clock.Now(), int(o.d.mtu.Load())
+		drained := false
+		for n := 1; ; n++ {
+			o.route()
+			if n == maxDrain {
+				break
+			}
+			if ok, err := o.reader.TryRead(&o.packet); !ok || err != nil {
+				drained = true // an error comes again from Read
+				break
+			}
+		}
+		o.load.note(drained)
+		o.flush()
+	}
+}
+
+// route finds the peer of the packet and lays its segments into that peer's
+// batch; or stages them; or drops them, and tells the sender why.
+func (o *outbound) route() {
+	ip := o.packet.Bytes()
+	p := o.d.routes.Lookup(destination(ip))
+	switch {
+	case p == nil:
+		o.refuse(DropNoPeer, nil, ip)
+		return
+	case o.d.sockets.Load() == nil:
+		o.d.dropped(o.now, DropDown, o.packet.Segments(), p)
+		return
+	}
+	to := p.endpoint.Load()
+	switch {
+	case to == nil:
+		o.refuse(DropNoEndpoint, p, ip)
+		return
+	case o.d.loops(ip, to):
+		o.d.dropped(o.now, DropLoop, o.packet.Segments(), p)
+		if p.loopSaid.CompareAndSwap(false, true) {
+			o.d.log.Warn("routing loop: packets for this peer's endpoint are routed into its own tunnel; exclude the endpoint from the route or set a firewall mark",
+				"peer", p.public.Short(), "endpoint", to.Remote)
+		}
+		return
+	}
+	if p.stage.waiting() {
+		o.d.flushStaged(p, o.now)
+	}
+	if k := p.sendKey.Load(); k.usable(o.now) {
+		o.lay(p, k, outerTOS(ip))
+	} else {
+		o.stage(p)
+	}
+}
+
+// refuse drops the packet and lets its sender know that it is unreachable.
+func (o *outbound) refuse(why Reason, p *peer, ip []byte) {
+	o.d.dropped(o.now, why, o.packet.Segments(), p)
+	o.d.unreachable(o.now, ip)
+}
+
+// lay copies the segments into the peer's open batch: the one copy there is.
+func (o *outbound) lay(p *peer, k *keypair, tos byte) {
+	b := o.batch(p, k)
+	for i, n := 0, o.packet.Segments(); i < n; i++ {
+		size := o.packet.SegmentLen(i)
+		if b != nil && !b.room(size) {
+			o.close(b)
+			b = o.batch(p, k)
+		}
+		if b == nil {
+			o.d.dropped(o.now, DropBudget, n-i, p)
+			return
+		}
+		o.packet.CopySegment(i, b.add(size, paddedSize(size, o.mtu), tos))
+		b.data = true
+	}
+}
+
+// batch gives the open batch of a peer, or opens one; nil if the budget or the
+// key is used up.
+func (o *outbound) batch(p *peer, k *keypair) *outBatch {
+	for i := len(o.open) - 1; i >= 0; i-- {
+		if b := o.open[i]; b.peer == p && b.key == k {
+			return b
+		}
+	}
+	if len(o.open) == maxOpen {
+		o.flush()
+	}
+	b := o.d.newBatch(p, k, o.now)
+	if b != nil {
+		o.open = append(o.open, b)
+	}
+	return b
+}
+
+// stage keeps copies of the segments until there are keys, and asks for them.
+func (o *outbound) stage(p *peer) {
+	for i, n := 0, o.packet.Segments(); i < n; i++ {
+		size := o.packet.SegmentLen(i)
+		if !o.d.budget.take(size) {
+			o.d.dropped(o.now, DropStageFull, n-i, p)
+			break
+		}
+		packet := make([]byte, size)
+		o.packet.CopySegment(i, packet)
+		if lost := p.stage.push(packet); lost > 0 {
+			o.d.budget.give(lost)
+			o.d.dropped(o.now, DropStageFull, 1, p)
+		}
+	}
+	o.d.needKeys(p, session.DataWaits)
+}
+
+// close takes b, which is full, out of the open ones and sends it.
+func (o *outbound) close(b *outBatch) {
+	for i := range o.open {
+		if o.open[i] == b {
+			o.open = append(o.open[:i], o.open[i+1:]...)
+			break
+		}
+	}
+	o.d.send(b, o.load.parallel())
+}
+
+// flush sends every open batch.
+func (o *outbound) flush() {
+	parallel := o.load.parallel()
+	for i, b := range o.open {
+		o.open[i] = nil
+		o.d.send(b, parallel)
+	}
+	o.open = o.open[:0]
+}
+
+// newBatch gives an empty batch that holds a reference to k; nil if the budget
+// is used up or k is just being retired.
+func (d *Device) newBatch(p *peer, k *keypair, now clock.Time) *outBatch {
+	if !k.acquire() {
+		return nil
+	}
+	b := d.outPool.get()
+	if b == nil {
+		k.release()
+		return nil
+	}
+	b.peer, b.key, b.now = p, k, now
+	return b
+}
+
+// send reserves counters for b and takes it through the rest of the pipe:
+// sealing here or on a worker, then the peer's sequential sender.
+func (d *Device) send(b *outBatch, parallel bool) {
+	p, n := b.peer, uint64(len(b.packets))
+	b.counter = b.key.next.Add(n) - n
+	if b.counter+n > timers.RejectAfterMessages {
+		d.dropped(b.now, DropKeySpent, len(b.packets), p)
+		d.needKeys(p, session.DataWaits)
+		d.recycle(b)
+		return
+	}
+	if b.key.wantsRenewal(b.now, b.counter) {
+		d.needKeys(p, session.RekeySend)
+	}
+	if parallel && d.hand(b) {
+		return
+	}
+	b.seal()
+	if p.out.enter() {
+		d.emit(b)
+		d.runSender(p)
+	} else if p.out.push(b) {
+		d.runSender(p)
+	}
+}
+
+// hand gives b to the workers and its place to the peer's sender; false if
+// they have enough to do, so that the reader had better help itself.
+func (d *Device) hand(b *outBatch) bool {
+	if len(d.work) == cap(d.work) || b.peer.out.waiting() >= maxWaiting {
+		return false
+	}
+	b.handed = true
+	if b.peer.out.push(b) {
+		d.runners.Go(func() { d.runSender(b.peer) })
+	}
+	select {
+	case d.work <- job{out: b}:
+	default: // another reader was quicker; the place is taken, so the turn is ours
+		b.seal()
+		b.sealed <- struct{}{}
+	}
+	return true
+}
+
+// runSender is the peer's sequential sender: it sends what was pushed, in that
+// order, until nothing is left.
+func (d *Device) runSender(p *peer) {
+	for {
+		b, ok := p.out.next()
+		if !ok {
+			return
+		}
+		if b.handed {
+			<-b.sealed
+			b.handed = false
+		}
+		d.emit(b)
+	}
+}
+
+// emit hands a sealed batch to the network, notes what became of it and
+// returns its memory. Once per batch: one send, one set of counters.
+func (d *Device) emit(b *outBatch) {
+	defer d.recycle(b)
+	p, to, s := b.peer, b.peer.endpoint.Load(), d.sockets.Load()
+	switch {
+	case s == nil:
+		d.dropped(b.now, DropDown, len(b.packets), p)
+		return
+	case to == nil:
+		d.dropped(b.now, DropNoEndpoint, len(b.packets), p)
+		return
+	}
+	runs := b.cut(to)
+	p.activity.sent(b.now, b.data)
+	(*s).Send(runs)
+	sent := 0
+	for i := range runs {
+		if runs[i].SourceLost {
+			p.forgetSource(to)
+		}
+		if runs[i].Err == nil {
+			sent += len(runs[i].Data)
+		} else {
+			d.dropped(b.now, DropSendError, packetsIn(&runs[i]), p)
+			d.sendFailed(p, runs[i].Err)
+		}
+	}
+	p.tx.Add(uint64(sent))
+}
+
+// recycle ends a batch.
+func (d *Device) recycle(b *outBatch) {
+	b.key.release()
+	b.peer, b.key, b.n, b.data = nil, nil, 0, false
+	b.packets = b.packets[:0]
+	clear(b.runs)
+	d.outPool.put(b)
+}
+
+// destination is the destination address of an IP packet.
+func destination(ip []byte) netip.Addr {
+	if ip[0]>>4 == 4 {
+		return netip.AddrFrom4([4]byte(ip[16:20]))
+	}
+	return netip.AddrFrom16([16]byte(ip[24:40]))
+}
+
+// loops reports whether ip is a datagram from our own port to the very
+// endpoint that it would be sent to: it would come back for ever.
+func (d *Device) loops(ip []byte, to *conn.Endpoint) bool {
+	var transport []byte
+	switch {
+	case ip[0]>>4 == 4 && ip[9] == protoUDP:
+		transport = ip[min(len(ip), int(ip[0]&15)*4):]
+	case ip[0]>>4 == 6 && ip[6] == protoUDP:
+		transport = ip[40:]
+	}
+	return len(transport) >= 8 &&
+		uint32(binary.BigEndian.Uint16(transport)) == d.port.Load() &&
+		binary.BigEndian.Uint16(transport[2:]) == to.Remote.Port() &&
+		destination(ip) == to.Remote.Addr().WithZone("")
+}

@@ -1,0 +1,163 @@
+package device
+
+import (
+	"culvert/device/session"
+	"culvert/noise"
+)
+
+// perform does what a session machine asks for, in the order of the fields of
+// session.Actions. ev is the event that led to it, or nil.
+func (c *controller) perform(p *peer, out *session.Actions, ev *event) {
+	for _, index := range out.Forget[:out.ForgetN] {
+		c.forget(p, index)
+	}
+	if out.Install != nil {
+		c.install(p, out.Install)
+	}
+	if ev != nil && ev.kind == evInitiated && out.SendHandshake {
+		p.waiting = ev.pending
+	}
+	if out.SetSendKey {
+		c.setSendKey(p, out.SendKey)
+	}
+	if out.HandshakeComplete {
+		p.handshake.Store(c.d.clock.Wall().UnixNano())
+		p.loopSaid.Store(false)
+		c.d.log.Debug("handshake complete", "peer", p.public.Short())
+	}
+	if out.ForgetSource {
+		p.forgetSource(p.endpoint.Load())
+	}
+	c.handshakes(p, out, ev)
+	if out.DropStaged {
+		c.d.dropStaged(p, c.now, DropNoSession)
+	}
+	c.traffic(p, out)
+	if out.Note != 0 {
+		c.d.log.Debug(out.Note.String(), "peer", p.public.Short())
+	}
+	c.settle(p)
+}
+
+// handshakes has messages built, or sends the one that was.
+func (c *controller) handshakes(p *peer, out *session.Actions, ev *event) {
+	if out.Initiate {
+		c.d.log.Debug("initiating", "peer", p.public.Short(), "reason", out.InitiateReason.String(), "attempt", out.Attempt)
+		stamp := p.machine.Stamp(noise.NewTimestamp(c.d.clock.Wall()))
+		c.build(p, hsJob{peer: p, epoch: p.epoch, stamp: stamp})
+	}
+	if out.Respond {
+		c.build(p, hsJob{peer: p, epoch: p.epoch, answer: p.accepted})
+		p.accepted = nil
+	}
+	if out.SendHandshake {
+		p.jar.Seal(c.now, p.public, ev.msg)
+		p.activity.sent(c.now, false)
+		run, ok := c.d.sendTo(p.endpoint.Load(), ev.msg, tosHandshake)
+		if run.SourceLost {
+			p.forgetSource(run.To)
+		}
+		if ok {
+			p.tx.Add(uint64(len(ev.msg)))
+		} else {
+			c.d.dropped(c.now, DropSendError, 1, p)
+			c.d.sendFailed(p, run.Err)
+		}
+	}
+}
+
+// build queues a job; with no room it is as if the message had been lost.
+func (c *controller) build(p *peer, j hsJob) {
+	select {
+	case c.d.jobs <- j:
+	default:
+		c.d.dropped(c.now, DropHandshakes, 1, p)
+		if j.answer == nil {
+			var out session.Actions
+			p.machine.InitiationFailed(c.now, &out)
+		}
+	}
+}
+
+// traffic sends what is staged or a keepalive, and sets the notes of T2 and T3.
+func (c *controller) traffic(p *peer, out *session.Actions) {
+	flushed := false
+	if out.Flush && p.stage.waiting() {
+		c.d.flushStaged(p, c.now)
+		flushed = true
+	}
+	if out.Keepalive && !flushed {
+		c.sendKeepalive(p, out.KeepaliveReason)
+	}
+	if out.RearmKeepalive {
+		p.activity.moreUnacked.Store(false)
+		p.activity.unackedSince.Store(int64(c.now))
+	}
+	if out.ClearUnacked {
+		p.activity.unackedSince.Store(0)
+		p.activity.moreUnacked.Store(false)
+	}
+	if out.ClearUnanswered {
+		p.activity.unansweredSince.Store(0)
+	}
+}
+
+// sendKeepalive sends an empty transport message through the outbound pipe.
+func (c *controller) sendKeepalive(p *peer, why session.Reason) {
+	k := p.sendKey.Load()
+	if !k.usable(c.now) {
+		return
+	}
+	b := c.d.newBatch(p, k, c.now)
+	if b == nil {
+		c.d.dropped(c.now, DropBudget, 1, p)
+		return
+	}
+	c.d.log.Debug("sending keepalive", "peer", p.public.Short(), "reason", why.String())
+	b.add(0, 0, 0)
+	c.d.send(b, false)
+}
+
+// install makes a new keypair reachable for the inbound pipe.
+func (c *controller) install(p *peer, keys *noise.Keypair) {
+	if p.waiting != nil && p.waiting.state.LocalIndex == keys.LocalIndex {
+		p.waiting.release()
+		p.waiting = nil
+	}
+	k := newKeypair(p, keys, c.now)
+	for i := range p.keys {
+		if p.keys[i] == nil {
+			p.keys[i] = k
+			c.d.index.setKeypair(keys.LocalIndex, k)
+			return
+		}
+	}
+	panic("BUG: a session has more than three keypairs")
+}
+
+// setSendKey publishes the key the outbound pipe uses.
+func (c *controller) setSendKey(p *peer, keys *noise.Keypair) {
+	if keys == nil {
+		p.sendKey.Store(nil)
+		return
+	}
+	p.sendKey.Store(p.key(keys.LocalIndex))
+}
+
+// forget retires a handshake or keypair: nothing finds it any more, and its
+// secrets are wiped when the last batch in flight is done with it.
+func (c *controller) forget(p *peer, index uint32) {
+	if p.waiting != nil && p.waiting.state.LocalIndex == index {
+		p.waiting.release()
+		p.waiting = nil
+	}
+	c.d.index.release(index)
+	for i, k := range p.keys {
+		if k == nil || k.keys.LocalIndex != index {
+			continue
+		}
+		p.sendKey.CompareAndSwap(k, nil)
+		p.keys[i] = nil
+		k.release()
+	}
+}

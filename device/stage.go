@@ -1,0 +1,91 @@
+package device
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"culvert/internal/clock"
+)
+
+// maxStaged is the number of packets kept per peer while there are no keys;
+// beyond that the oldest goes (kernel: MAX_STAGED_PACKETS).
+const maxStaged = 128
+
+// stage keeps packets, compact copies inside the budget, until there are keys.
+// The zero value is ready. Safe for concurrent use.
+type stage struct {
+	n  atomic.Int32 // len(packets), to be read without the lock
+	mu sync.Mutex
+	// packets is oldest first.
+	packets [][]byte
+}
+
+// waiting reports whether anything is staged.
+func (s *stage) waiting() bool { return s.n.Load() > 0 }
+
+// push keeps packet; if the oldest had to go, its size is returned.
+func (s *stage) push(packet []byte) (lost int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.packets) == maxStaged {
+		lost = len(s.packets[0])
+		copy(s.packets, s.packets[1:])
+		s.packets = s.packets[:maxStaged-1]
+	}
+	s.packets = append(s.packets, packet)
+	s.n.Store(int32(len(s.packets)))
+	return lost
+}
+
+// flushStaged sends what is staged for p, if there is a key. Whoever holds the
+// stage's lock decides the order on the wire: packets that come meanwhile wait
+// for it (outbound.route) and go after.
+func (d *Device) flushStaged(p *peer, now clock.Time) {
+	p.stage.mu.Lock()
+	defer p.stage.mu.Unlock()
+	k := p.sendKey.Load()
+	if !k.usable(now) || len(p.stage.packets) == 0 {
+		return
+	}
+	mtu := int(d.mtu.Load())
+	var b *outBatch
+	for _, packet := range p.stage.packets {
+		d.budget.give(len(packet))
+		if b != nil && !b.room(len(packet)) {
+			d.send(b, false)
+			b = nil
+		}
+		if b == nil {
+			if b = d.newBatch(p, k, now); b == nil {
+				d.dropped(now, DropBudget, 1, p)
+				continue
+			}
+		}
+		copy(b.add(len(packet), paddedSize(len(packet), mtu), outerTOS(packet)), packet)
+		b.data = true
+	}
+	p.stage.reset()
+	if b != nil {
+		d.send(b, false)
+	}
+}
+
+// dropStaged drops what is staged.
+func (d *Device) dropStaged(p *peer, now clock.Time, why Reason) {
+	p.stage.mu.Lock()
+	defer p.stage.mu.Unlock()
+	if len(p.stage.packets) == 0 {
+		return
+	}
+	d.dropped(now, why, len(p.stage.packets), p)
+	for _, packet := range p.stage.packets {
+		d.budget.give(len(packet))
+	}
+	p.stage.reset()
+}
+
+// reset forgets the packets; the lock is held.
+func (s *stage) reset() {
+	s.packets = nil
+	s.n.Store(0)
+}
