@@ -1,13 +1,21 @@
 package tun
 
+import "culvert/internal/checksum"
+
 // A Packet is what one read of a TUN queue gave: an IP packet, or a TCP or UDP
 // super-packet that is split into segments on the way out. It aliases the
 // reader's memory until the next read.
 type Packet struct {
 	data []byte // from the IP header on
-	// segmentation, if any (see split.go)
-	headerLen  int // bytes of IP and transport header repeated in each segment
+
+	// Segmentation (split.go). The fields below segmentLen mean nothing when
+	// segmentLen is 0.
 	segmentLen int // payload per segment; 0: a single packet
+	headerLen  int // bytes of IP and transport header repeated in each segment
+	transport  int // where the transport header starts
+	udp        bool
+	cwr        bool         // CWR stays on the first segment only (RFC 3168 section 6.1.2)
+	pseudo     checksum.Sum // of the pseudo-header, without the length
 }
 
 // Bytes is the whole (super-)packet from its IP header on: enough to route by
@@ -37,10 +45,10 @@ func (p *Packet) SegmentLen(i int) int {
 
 // CopySegment writes packet i, whole and with good checksums, to dst, which
 // has at least SegmentLen(i) bytes, and returns its size. It is the one copy
-// of the outbound path.
+// of the outbound path. Segments may be copied in any order, and again.
 func (p *Packet) CopySegment(i int, dst []byte) int {
 	if p.segmentLen == 0 {
 		return copy(dst, p.data)
 	}
-	panic("TODO")
+	return p.split(i, dst)
 }

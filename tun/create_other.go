@@ -1,0 +1,29 @@
+//go:build !linux
+
+package tun
+
+import (
+	"fmt"
+	"os"
+
+	wgtun "golang.zx2c4.com/wireguard/tun"
+)
+
+// Create makes the interface name with the given MTU. The options are about
+// Linux.
+func Create(name string, mtu int, _ Options) (Device, error) {
+	d, err := wgtun.CreateTUN(name, mtu)
+	if err != nil {
+		return nil, fmt.Errorf("tun: create %q: %w", name, err)
+	}
+	return Adapt(d), nil
+}
+
+// FromFile takes over f, an open TUN queue with its interface (WG_TUN_FD).
+func FromFile(f *os.File, mtu int, _ Options) (Device, error) {
+	d, err := createFromFile(f, mtu)
+	if err != nil {
+		return nil, fmt.Errorf("tun: inherited file: %w", err)
+	}
+	return Adapt(d), nil
+}

@@ -1,0 +1,257 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	wgtun "golang.zx2c4.com/wireguard/tun"
+)
+
+// linuxDevice is a TUN interface of Linux with one queue.
+type linuxDevice struct {
+	file *os.File
+	conn syscall.RawConn // of file
+	vnet bool            // virtio-net headers are there
+
+	name  atomic.Pointer[string]
+	mtu   atomic.Int64
+	count counters
+	off   [kinds]atomic.Bool // kinds not merged when written: the governor's memory
+
+	readTSO, readUSO bool
+	reader           reader
+	writers          sync.Pool // of *writer
+
+	events    chan Event // closed by the watcher
+	closing   chan struct{}
+	closeOnce sync.Once
+	closeErr  error
+	closed    atomic.Bool
+	deleted   atomic.Bool // told by the watcher; ends a Read that has not noticed
+	watched   sync.WaitGroup
+}
+
+type counters struct {
+	malformed, superRead, superWrites, merged, writeErrors, refused atomic.Uint64
+}
+
+// Create makes the interface name, which may have a %d, with the given MTU.
+func Create(name string, mtu int, opts Options) (Device, error) {
+	made, err := wgtun.CreateTUN(name, mtu)
+	if err != nil {
+		return nil, explainCreate(name, err)
+	}
+	file, err := detach(made)
+	if err != nil {
+		return nil, fmt.Errorf("tun: create %q: %w", name, err)
+	}
+	d, err := newLinux(file, opts)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	sendRedirectsOff()
+	return d.start(0), nil
+}
+
+// detach takes the interface over from the library: the file is duplicated and
+// the library's device closed, which ends its goroutines. Those watch the
+// interface with a write of nothing, which tells up from down no longer on
+// new kernels, and stay in the namespace where it was made.
+func detach(made wgtun.Device) (*os.File, error) {
+	conn, err := made.File().SyscallConn()
+	if err != nil {
+		made.Close()
+		return nil, err
+	}
+	fd, dupErr := -1, error(nil)
+	err = conn.Control(func(old uintptr) {
+		fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	closeErr := made.Close()
+	for range made.Events() { // ends when the library's goroutines have
+	}
+	if err := errors.Join(err, dupErr, closeErr); err != nil {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "/dev/net/tun"), nil
+}
+
+// explainCreate says what to do about the usual reasons.
+func explainCreate(name string, err error) error {
+	switch _, statErr := os.Stat("/dev/net/tun"); {
+	case os.IsNotExist(statErr):
+		return fmt.Errorf("tun: create %q: /dev/net/tun is missing: load the tun module, or give the container that device", name)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("tun: create %q: %w: CAP_NET_ADMIN is needed", name, err)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("tun: create %q: %w: an interface of that name exists", name, err)
+	}
+	return fmt.Errorf("tun: create %q: %w", name, err)
+}
+
+// FromFile takes over f, an open TUN queue with its interface (WG_TUN_FD), and
+// sets its MTU, if mtu is not 0. The device owns f from then on, also if
+// FromFile fails. Where the interface is persistent or others hold it open,
+// Close leaves it.
+func FromFile(f *os.File, mtu int, opts Options) (Device, error) {
+	// Nonblocking files made by os.NewFile are known to the poller; f may
+	// have been made before it was nonblocking, so a duplicate is.
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("tun: inherited file: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("tun: inherited file: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), "/dev/net/tun")
+	d, err := newLinux(file, opts)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return d.start(mtu), nil
+}
+
+// newLinux makes the device of file and sets its offloads.
+func newLinux(file *os.File, opts Options) (*linuxDevice, error) {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("tun: %w", err)
+	}
+	d := &linuxDevice{
+		file:    file,
+		conn:    conn,
+		events:  make(chan Event, 4),
+		closing: make(chan struct{}),
+	}
+	var setupErr error
+	if err := conn.Control(func(fd uintptr) { setupErr = d.setup(int(fd), opts) }); err != nil {
+		return nil, fmt.Errorf("tun: %w", err)
+	}
+	if setupErr != nil {
+		return nil, setupErr
+	}
+	d.reader.init(d)
+	d.writers.New = func() any { return newWriter(d) }
+	return d, nil
+}
+
+// setup asks for the interface's mode and sets its offloads.
+func (d *linuxDevice) setup(fd int, opts Options) error {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr); err != nil {
+		return fmt.Errorf("tun: not a TUN interface: %w", err)
+	}
+	d.setName(ifr.Name())
+	flags := ifr.Uint16()
+	if flags&unix.IFF_TUN == 0 || flags&unix.IFF_NO_PI == 0 {
+		return fmt.Errorf("tun: %s must be a TUN interface made with IFF_NO_PI", ifr.Name())
+	}
+	d.vnet = flags&unix.IFF_VNET_HDR != 0
+	if !d.vnet {
+		opts.NoTSO, opts.NoUSO = true, true
+	} else {
+		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, virtioLen); err != nil {
+			return fmt.Errorf("tun: %s: virtio-net header of %d bytes: %w", ifr.Name(), virtioLen, err)
+		}
+		d.setOffloads(fd, opts)
+	}
+	d.off[tcp4].Store(!d.vnet || opts.NoTSO || opts.NoGRO)
+	d.off[tcp6].Store(!d.vnet || opts.NoTSO || opts.NoGRO)
+	// A kernel that has no USO knows no UDP super-packets.
+	d.off[udp4].Store(!d.readUSO || opts.NoGRO)
+	d.off[udp6].Store(!d.readUSO || opts.NoGRO)
+	return nil
+}
+
+// setOffloads asks for as much as the kernel allows. USO came with Linux 6.2.
+// A file that was inherited may have any of them on, so what is not wanted is
+// turned off.
+func (d *linuxDevice) setOffloads(fd int, opts Options) {
+	const tcp = unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+	const udp = unix.TUN_F_USO4 | unix.TUN_F_USO6
+	want := unix.TUN_F_CSUM
+	if !opts.NoTSO {
+		want |= tcp
+	}
+	if !opts.NoUSO && unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, want|udp) == nil {
+		d.readTSO, d.readUSO = !opts.NoTSO, true
+		return
+	}
+	if unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, want) == nil {
+		d.readTSO = !opts.NoTSO
+		return
+	}
+	_ = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, 0)
+}
+
+// start sets the interface's properties and begins to watch it. A mtu of 0
+// leaves the one it has.
+func (d *linuxDevice) start(mtu int) *linuxDevice {
+	w := newWatcher(d)
+	w.begin(mtu)
+	d.watched.Add(1)
+	go func() { // ends when Close closes d.closing, or with the interface
+		defer d.watched.Done()
+		w.run()
+	}()
+	return d
+}
+
+func (d *linuxDevice) setName(name string) { d.name.Store(&name) }
+
+// Name implements Device.
+func (d *linuxDevice) Name() string { return *d.name.Load() }
+
+// MTU implements Device.
+func (d *linuxDevice) MTU() int { return int(d.mtu.Load()) }
+
+// Readers implements Device.
+func (d *linuxDevice) Readers() []Reader { return []Reader{&d.reader} }
+
+// Events implements Device.
+func (d *linuxDevice) Events() <-chan Event { return d.events }
+
+// Close implements Device. The interface goes with its last open file.
+func (d *linuxDevice) Close() error {
+	d.closeOnce.Do(func() {
+		d.closed.Store(true)
+		close(d.closing)
+		d.closeErr = d.file.Close()
+		d.watched.Wait()
+	})
+	return d.closeErr
+}
+
+// Stats implements StatsSource.
+func (d *linuxDevice) Stats() Stats {
+	c := &d.count
+	return Stats{
+		Malformed:   c.malformed.Load(),
+		SuperRead:   c.superRead.Load(),
+		SuperWrites: c.superWrites.Load(),
+		Merged:      c.merged.Load(),
+		WriteErrors: c.writeErrors.Load(),
+		Refused:     c.refused.Load(),
+		ReadTSO:     d.readTSO,
+		ReadUSO:     d.readUSO,
+		MergeTCP4:   !d.off[tcp4].Load(),
+		MergeTCP6:   !d.off[tcp6].Load(),
+		MergeUDP4:   !d.off[udp4].Load(),
+		MergeUDP6:   !d.off[udp6].Load(),
+	}
+}

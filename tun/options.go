@@ -1,0 +1,35 @@
+package tun
+
+import "errors"
+
+// ErrDeleted is what Read returns when the interface was deleted from outside.
+var ErrDeleted = errors.New("tun: the interface was deleted")
+
+// Options turn off what a kernel or card has a fault in. The zero value uses
+// all the kernel offers.
+type Options struct {
+	NoTSO bool // the kernel hands over, and is handed, no TCP super-packets
+	NoUSO bool // likewise UDP
+	NoGRO bool // packets written are never merged; those read may still be super-packets
+}
+
+// Stats are counters since the device was made, and the state of its offloads.
+type Stats struct {
+	Malformed   uint64 // packets read that were no IP packets or had impossible virtio headers; skipped
+	SuperRead   uint64 // super-packets read
+	SuperWrites uint64 // super-packets written
+	Merged      uint64 // packets written as part of those
+	WriteErrors uint64 // packets the system did not take
+	Refused     uint64 // super-packets the kernel refused and took as single packets
+
+	ReadTSO, ReadUSO bool // the kernel hands over TCP and UDP super-packets
+	// Which packets are merged when written. What a kernel refuses (EINVAL) is
+	// turned off for the life of the device.
+	MergeTCP4, MergeTCP6, MergeUDP4, MergeUDP6 bool
+}
+
+// A StatsSource is a Device that counts. The Linux device is one.
+type StatsSource interface {
+	// Stats may be called by any goroutine.
+	Stats() Stats
+}

@@ -1,0 +1,111 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// readSize is one byte more than a TUN can deliver (a virtio-net header and 64
+// KiB), so that a packet cut off by the buffer is told from one that fits.
+const readSize = virtioLen + 1<<16 + 1
+
+// reader is the queue of a linuxDevice. The closure and the memory are made
+// once, so that a read allocates nothing.
+type reader struct {
+	d       *linuxDevice
+	buf     []byte
+	attempt func(fd uintptr) bool // one read without blocking
+	block   bool                  // argument of attempt
+	n       int                   // result of attempt
+	err     error                 // result of attempt
+}
+
+func (r *reader) init(d *linuxDevice) {
+	r.d = d
+	r.buf = make([]byte, readSize)
+	r.attempt = func(fd uintptr) bool {
+		for {
+			r.n, r.err = unix.Read(int(fd), r.buf)
+			if r.err != unix.EINTR {
+				break
+			}
+		}
+		// False makes the runtime's poller wait.
+		return r.err != unix.EAGAIN || !r.block
+	}
+}
+
+// Read implements Reader.
+func (r *reader) Read(p *Packet) error {
+	r.block = true
+	for {
+		if err := r.d.conn.Read(r.attempt); err != nil {
+			return r.final(err)
+		}
+		if r.err != nil {
+			return r.final(r.err)
+		}
+		if r.take(p) {
+			return nil
+		}
+	}
+}
+
+// TryRead implements Reader.
+func (r *reader) TryRead(p *Packet) (bool, error) {
+	r.block = false
+	for {
+		if err := r.d.conn.Read(r.attempt); err != nil {
+			return false, r.final(err)
+		}
+		if r.err == unix.EAGAIN {
+			return false, nil
+		}
+		if r.err != nil {
+			return false, r.final(r.err)
+		}
+		if r.take(p) {
+			return true, nil
+		}
+	}
+}
+
+// take makes p the packet just read, or counts it as malformed.
+func (r *reader) take(p *Packet) bool {
+	b := r.buf[:r.n]
+	if r.n < readSize {
+		if !r.d.vnet {
+			if plausibleIP(b) {
+				p.SetBytes(b)
+				return true
+			}
+		} else if p.SetVirtio(b) {
+			if p.segmentLen != 0 {
+				r.d.count.superRead.Add(1)
+			}
+			return true
+		}
+	}
+	r.d.count.malformed.Add(1)
+	return false
+}
+
+// final names the error that ended reading.
+func (r *reader) final(err error) error {
+	switch {
+	case r.d.closed.Load():
+		return os.ErrClosed
+	case r.d.deleted.Load(), errors.Is(err, unix.EBADFD), errors.Is(err, unix.EFAULT):
+		return ErrDeleted
+	}
+	// The poller gives up on a file in an error state, which is how it sees
+	// a deleted interface: ask the file itself.
+	r.block = false
+	if again := r.d.conn.Read(r.attempt); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
+		return ErrDeleted
+	}
+	return fmt.Errorf("tun: read %s: %w", r.d.Name(), err)
+}
