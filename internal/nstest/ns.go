@@ -127,3 +127,6 @@ func Join(a *NS, ifA string, b *NS, ifB string, mtu int) error {
 	}
 	return b.IP("link set " + ifB + " up")
 }
+
+// Lab is the lab the namespace belongs to.
+func (n *NS) Lab() *Lab { return n.lab }
