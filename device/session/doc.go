@@ -1,0 +1,81 @@
+// Package session is one peer's side of WireGuard: the handshake, the three key
+// slots and the five timers, folded into one deadline. It does no I/O, starts
+// no goroutine, takes no lock and reads no clock. A Machine has one owner.
+//
+// # The five timers in words
+//
+// Numbers are in package timers; all times are boot time, which runs through suspend.
+//
+// T1, retransmit handshake. Armed when an initiation goes out, for 5 s and
+// jitter. A response, or the confirmation of a session the other side began,
+// cancels it. When it is due, the initiation or its answer was lost: forget the
+// source address (the route may have changed) and initiate again. After 20
+// initiations in a row give up: cancel T2, drop what is staged, and arm T4 if
+// it is not, so that the secrets of the last attempt go too. A request that is
+// no retry (new data, a persistent keepalive, ...) starts the count anew.
+//
+// T2, passive keepalive. Runs from the first data received since we last
+// sent anything authentic, for 10 s. Then the other side gets a keepalive, so
+// that its T3 learns its data arrived. If still more data came while T2 ran, it is
+// armed once more. A keepalive received never arms it, else two idle
+// peers would answer each other for ever.
+//
+// T3, new handshake. Runs from the first data sent since we last received
+// anything authentic, for 15 s and jitter: T2 of the other side and a
+// round trip. Then the session is taken for dead: forget the source address
+// and initiate.
+//
+// T4, zero key material. Armed when a session is derived, for 540 s. Then the
+// handshake and all keypairs are wiped.
+//
+// T5, persistent keepalive. Runs from the last authentic message sent or
+// received, for the interval the user set. Then a keepalive is sent, or if there
+// is no key to send it with, a handshake begins.
+//
+// Besides: a key is dead 180 s after it was derived. If it has not been renewed
+// by then, the owner is told to send with it no more (SetSendKey).
+//
+// # Who arms T2, T3 and T5
+//
+// Nobody. The data path only notes since when data is unanswered and
+// unacknowledged and when traffic last was (Activity), a few stores per batch. While
+// there is a session, the machine asks to be looked at every 10 s, learns from
+// these notes which rules run, and names their exact deadlines. No rule
+// is shorter than 10 s but a persistent keepalive, whose deadline only moves
+// away while there is traffic; so none is missed, and steady traffic never touches
+// a timer.
+//
+// # Key slots
+//
+//	current   data is sent with it, if it is not yet 180 s old
+//	previous  still receives what was on the way when current came
+//	next      derived as the responder, waits for its first authentic packet
+//
+//	response came:   previous = next, or current if there is no next
+//	                 current = new; next = none
+//	response sent:   next = new; previous = none
+//	next confirmed:  previous = current; current = next; next = none
+//
+// What falls out is retired: its index is in Actions.Forget, exactly once.
+//
+// An initiation of ours that is on the way is not given up when one of the
+// other side is accepted. (The kernel has room for one handshake per peer, so
+// two that begin at once wait for T1; here both succeed at once.) It is given
+// up when the other side's session is confirmed.
+//
+// # Calling contract
+//
+//   - One owner makes all calls, one at a time. now never goes back.
+//   - Before each call *out is the zero Actions; after it the owner does what it says,
+//     in the order of its fields.
+//   - Initiate is answered with exactly one of Initiated and InitiationFailed,
+//     Respond with Responded, or not at all if the response could not be built. Other events may come
+//     in between. If the result is no longer wanted (the interface went down,
+//     the other side was faster), its index comes back in Forget and SendHandshake is not
+//     set. Results of builds that began before Expire are best
+//     dropped by the owner: the machine cannot tell them from later ones.
+//   - After each call Deadline may be another one. Advance is called at the deadline or later, never mind
+//     how much later; too early or too often does no harm.
+//   - An error changes neither the machine nor *out; the caller keeps what it passed.
+//   - Secrets are not looked at and not wiped here: the owner wipes what is in Forget.
+package session
