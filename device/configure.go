@@ -87,14 +87,14 @@ func (c *controller) configure(u *config.Update) error {
 	if u.HasPrivateKey {
 		c.setPrivateKey(u.PrivateKey)
 	}
-	if u.ReplacePeers {
-		c.keepOnly(u)
-	}
 	changes := 0
 	for i := range u.Peers {
 		changes += len(u.Peers[i].AllowedIPs)
 	}
 	edit := c.d.routes.Edit(changes)
+	if u.ReplacePeers {
+		c.keepOnly(u, edit)
+	}
 	var woken []*peer
 	for i := range u.Peers {
 		if p := c.setPeer(&u.Peers[i], edit); p != nil {
@@ -191,17 +191,32 @@ func (c *controller) setPrivateKey(k config.PrivateKey) {
 	}
 }
 
-// keepOnly removes every peer that u does not list.
-func (c *controller) keepOnly(u *config.Update) {
-	listed := make(map[config.PublicKey]struct{}, len(u.Peers))
+// named is what the sections of one peer name between them.
+type named struct{ presharedKey, keepalive bool }
+
+// keepOnly makes the peers those that u lists, as if all had been removed and
+// the listed ones added anew, except that a peer that stays keeps its session,
+// its counters and, if u names no other, its endpoint.
+func (c *controller) keepOnly(u *config.Update, edit *routes.Edit[peer]) {
+	listed := make(map[config.PublicKey]named, len(u.Peers))
 	for i := range u.Peers {
-		if !u.Peers[i].Remove {
-			listed[u.Peers[i].PublicKey] = struct{}{}
+		if s := &u.Peers[i]; !s.Remove && !s.UpdateOnly {
+			n := listed[s.PublicKey]
+			listed[s.PublicKey] = named{n.presharedKey || s.HasPresharedKey, n.keepalive || s.HasPersistentKeepalive}
 		}
 	}
 	for p := range c.peers.all {
-		if _, ok := listed[p.public]; !ok {
-			c.remove(p)
+		n, ok := listed[p.public]
+		if !ok {
+			c.removeWith(p, edit)
+			continue
+		}
+		edit.Clear(p, &p.prefixes)
+		if !n.presharedKey {
+			c.setPresharedKey(p, config.PresharedKey{})
+		}
+		if !n.keepalive {
+			c.setKeepalive(p, 0)
 		}
 	}
 }
@@ -240,13 +255,22 @@ func (c *controller) setPeer(u *config.PeerUpdate, edit *routes.Edit[peer]) *pee
 			edit.Add(a.Prefix, p, &p.prefixes, listOf)
 		}
 	}
-	if u.HasPersistentKeepalive && u.PersistentKeepalive != p.keepalive {
-		var out session.Actions
-		p.keepalive = u.PersistentKeepalive
-		p.machine.SetPersistentKeepalive(c.now, time.Duration(p.keepalive)*time.Second, c.live(), &out)
-		c.perform(p, &out, nil)
+	if u.HasPersistentKeepalive {
+		c.setKeepalive(p, u.PersistentKeepalive)
 	}
 	return p
+}
+
+// setKeepalive sets the persistent keepalive in seconds; from off to on sends
+// one at once.
+func (c *controller) setKeepalive(p *peer, seconds uint16) {
+	if seconds == p.keepalive {
+		return
+	}
+	var out session.Actions
+	p.keepalive = seconds
+	p.machine.SetPersistentKeepalive(c.now, time.Duration(seconds)*time.Second, c.live(), &out)
+	c.perform(p, &out, nil)
 }
 
 func listOf(p *peer) *routes.List { return &p.prefixes }

@@ -224,7 +224,7 @@ func (d *Device) authenticated(k *keypair, m *conn.Message, now clock.Time, data
 		k.unconfirmed.Store(true) // the next packet tries again
 	}
 	if k.wantsLateRenewal(now) {
-		d.needKeys(p, session.RekeyReceive)
+		d.needKeys(p, session.RekeyReceiving)
 	}
 }
 

@@ -194,12 +194,12 @@ func (d *Device) send(b *outBatch, parallel bool) {
 	b.counter = b.key.next.Add(n) - n
 	if b.counter+n > timers.RejectAfterMessages {
 		d.dropped(b.now, DropKeySpent, len(b.packets), p)
-		d.needKeys(p, session.DataWaits)
+		d.needKeys(p, session.RekeyMessages)
 		d.recycle(b)
 		return
 	}
 	if b.key.wantsRenewal(b.now, b.counter) {
-		d.needKeys(p, session.RekeySend)
+		d.needKeys(p, session.RekeySending)
 	}
 	if parallel && d.hand(b) {
 		return
