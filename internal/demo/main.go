@@ -35,17 +35,15 @@ func main() {
 	if !nstest.Root() {
 		os.Exit(withoutRoot())
 	}
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
-	go func() { // ends with the process
-		s := <-stop
-		fmt.Printf("\n%v: removing everything\n", s)
-		nstest.CloseAll()
-		os.Exit(130)
-	}()
+	interrupted := cleanUpOnSignal()
 	err := prepare()
 	if err == nil {
 		err = show(*seconds)
+	}
+	select {
+	case <-interrupted:
+		select {} // err is only the echo of it; the process is about to end
+	default:
 	}
 	if closed := nstest.CloseAll(); err == nil {
 		err = closed
@@ -55,6 +53,22 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Println("\nDone; namespaces, interfaces, daemons and sockets are removed.")
+}
+
+// cleanUpOnSignal ends the process on ctrl-C, with everything removed. The
+// channel is closed when that has begun.
+func cleanUpOnSignal() <-chan struct{} {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	interrupted := make(chan struct{})
+	go func() { // ends with the process
+		s := <-stop
+		close(interrupted)
+		fmt.Printf("\n%v: removing everything\n", s)
+		nstest.CloseAll()
+		os.Exit(130)
+	}()
+	return interrupted
 }
 
 // packages are the programs the demonstration calls and the packages of Debian
