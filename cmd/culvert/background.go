@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// The way into the background. A Go process cannot fork, so culvert starts
+// itself again with childEnv set, and waits for a word through a pipe: the
+// child makes the interface and the socket itself, and says readyWord when it
+// serves, or what went wrong. Descriptors that culvert was handed are handed
+// on; childEnv says under which numbers.
+const (
+	childEnv  = "CULVERT_BACKGROUND" // PIPE,TUN,UAPI: descriptors; -1 is none
+	readyWord = "ready"
+	maxWord   = 4096 // bytes of what the parent listens to
+)
+
+// parent is the process that waits for this one to serve.
+type parent struct{ pipe *os.File }
+
+// adopt is the parent, nil if there is none, and takes its descriptors.
+func adopt(o *options) (*parent, error) {
+	value, ok := os.LookupEnv(childEnv)
+	if !ok {
+		return nil, nil
+	}
+	os.Unsetenv(childEnv)
+	var pipe int
+	if n, err := fmt.Sscanf(value, "%d,%d,%d", &pipe, &o.TunFD, &o.UAPIFD); n != 3 || err != nil || pipe < 3 {
+		return nil, fmt.Errorf("%s is culvert's own, and not to be set", childEnv)
+	}
+	return &parent{os.NewFile(uintptr(pipe), "parent")}, nil
+}
+
+// tell says the one word the parent waits for. More than one goes nowhere.
+func (p *parent) tell(word string) error {
+	_, err := io.WriteString(p.pipe, word)
+	return errors.Join(err, p.pipe.Close())
+}
+
+// daemonize starts the daemon and returns when it serves. An error is why it
+// does not.
+func daemonize(o *options) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot find the program to start in the background: %w", err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd := exec.Command(exe, os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.SysProcAttr = ownSession()
+	if o.LogLevel != "" && o.level.name != "silent" {
+		cmd.Stderr = os.Stderr
+	}
+	numbers := []string{hand(cmd, w), handFD(cmd, o.TunFD), handFD(cmd, o.UAPIFD)}
+	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(numbers, ","))
+	err = cmd.Start()
+	for _, f := range cmd.ExtraFiles {
+		f.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot start in the background: %w", err)
+	}
+	return await(cmd, r)
+}
+
+// hand gives f to cmd and tells its number there.
+func hand(cmd *exec.Cmd, f *os.File) string {
+	cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	return strconv.Itoa(2 + len(cmd.ExtraFiles))
+}
+
+// handFD gives a descriptor to cmd, unless it is negative.
+func handFD(cmd *exec.Cmd, fd int) string {
+	if fd < 0 {
+		return "-1"
+	}
+	closeOnExec(fd) // or the child would have it twice
+	return hand(cmd, os.NewFile(uintptr(fd), "handed down"))
+}
+
+// await waits for the child's word.
+func await(cmd *exec.Cmd, r io.Reader) error {
+	word, err := io.ReadAll(io.LimitReader(r, maxWord))
+	if string(word) == readyWord {
+		return cmd.Process.Release()
+	}
+	if ended := cmd.Wait(); len(word) == 0 || err != nil {
+		return fmt.Errorf("the daemon ended before it was serving: %w", errors.Join(err, ended))
+	}
+	return errors.New(string(word))
+}

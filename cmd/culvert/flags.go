@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// options is the command line. Every flag is an environment variable too, as
+// wg-quick(8) passes no flags. The names with WG_ are wireguard-go's.
+type options struct {
+	Interface  string `arg:"" name:"ifname" help:"Name of the interface to make: 1 to 15 bytes. %d in it becomes the first number that is free."`
+	Foreground bool   `short:"f" env:"WG_PROCESS_FOREGROUND" help:"Stay in the foreground. Otherwise culvert returns once the daemon it starts is serving."`
+	LogLevel   string `env:"LOG_LEVEL" placeholder:"LEVEL" help:"What to log on standard error: silent, error, warn, info (as if not given), or debug (also verbose). In the background nothing is logged unless this is given. SIGUSR1 goes to the next level."`
+	MTU        int    `name:"mtu" env:"CULVERT_MTU" placeholder:"BYTES" help:"MTU of the interface at the start: 1420 if not given."`
+
+	NoGSO bool `name:"no-gso" group:"Offloads" env:"CULVERT_NO_GSO" help:"Send every datagram by itself (no UDP segmentation offload)."`
+	NoGRO bool `name:"no-gro" group:"Offloads" env:"CULVERT_NO_GRO" help:"Receive every datagram by itself, and merge no packets for the interface."`
+	NoTSO bool `name:"no-tso" group:"Offloads" env:"CULVERT_NO_TSO" help:"No TCP super-packets on the interface."`
+	NoUSO bool `name:"no-uso" group:"Offloads" env:"CULVERT_NO_USO" help:"No UDP super-packets on the interface."`
+
+	TunFD    int    `name:"tun-fd" group:"For programs that start culvert" env:"WG_TUN_FD" placeholder:"N" default:"-1" help:"Use descriptor N, an open TUN interface; its MTU is left alone unless given."`
+	UAPIFD   int    `name:"uapi-fd" group:"For programs that start culvert" env:"WG_UAPI_FD" placeholder:"N" default:"-1" help:"Use descriptor N, a listening unix socket, for configuration."`
+	NameFile string `name:"tun-name-file" group:"For programs that start culvert" env:"WG_TUN_NAME_FILE" placeholder:"FILE" help:"Write the name of the interface to FILE, where names are dynamic."`
+
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
+	level level // LogLevel, parsed
+}
+
+const description = `Culvert is a userspace WireGuard daemon. It makes the interface, and wg(8), wg-quick(8) and ip(8) configure it. To have wg-quick use it: WG_QUICK_USERSPACE_IMPLEMENTATION=culvert.
+
+It ends, and takes the interface and its socket /var/run/wireguard/IFNAME.sock away, on SIGTERM or SIGINT, when the interface is deleted, and when the socket's file is deleted.`
+
+// parse reads the command line and the environment. --help and --version end
+// the process.
+func parse(args []string) (o options, err error) {
+	parser, err := kong.New(&o, kong.Name("culvert"), kong.Description(description),
+		kong.Vars{"version": "culvert " + versionString()})
+	if err != nil {
+		return o, fmt.Errorf("BUG: %w", err)
+	}
+	forgetEmpty(parser.Model.Flags)
+	parser.Stderr = io.Discard
+	if _, err = parser.Parse(args); err != nil {
+		return o, err
+	}
+	return o, o.check()
+}
+
+// forgetEmpty makes an empty variable as good as none.
+func forgetEmpty(flags []*kong.Flag) {
+	for _, f := range flags {
+		for _, name := range f.Envs {
+			if os.Getenv(name) == "" {
+				os.Unsetenv(name)
+			}
+		}
+	}
+}
+
+// MTUs a TUN interface can have on Linux.
+const (
+	minMTU = 68
+	maxMTU = 65535
+)
+
+// check checks what the parser does not.
+func (o *options) check() (err error) {
+	if err := checkName(o.Interface); err != nil {
+		return err
+	}
+	if o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
+		return fmt.Errorf("--mtu (CULVERT_MTU) must be from %d to %d, not %d", minMTU, maxMTU, o.MTU)
+	}
+	o.level, err = parseLevel(o.LogLevel)
+	return err
+}
+
+// maxName is IFNAMSIZ of Linux without the NUL, in bytes.
+const maxName = 15
+
+// checkName refuses what cannot be the name of an interface (Linux:
+// dev_valid_name) or of a file.
+func checkName(name string) error {
+	bad := func(c rune) bool { return c <= ' ' || c == 0x7f || c == '/' || c == ':' }
+	switch {
+	case name == "":
+		return errors.New("the interface name is empty")
+	case len(name) > maxName:
+		return fmt.Errorf("the interface name %q is longer than %d bytes", name, maxName)
+	case name == "." || name == ".." || strings.ContainsFunc(name, bad):
+		return fmt.Errorf("%q cannot be the name of an interface", name)
+	}
+	return nil
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// harden is about Linux.
+func harden() {}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"culvert/conn"
+	"culvert/device"
+	"culvert/ipc"
+	"culvert/tun"
+)
+
+// createTUN is a variable for tests.
+var createTUN = tun.Create
+
+// defaultMTU is 1500 less the most that WireGuard adds (IPv6, UDP, 32 bytes),
+// as of the kernel's.
+const defaultMTU = 1420
+
+// serve makes the interface, answers on its socket, and returns when it is told
+// to end. parent, which may be nil, hears of success.
+func serve(o *options, parent *parent) error {
+	end, cycle := notifySignals()
+	log := newLogger(o.level)
+	t, err := openTUN(o)
+	if err != nil {
+		return err
+	}
+	log.Logger = log.With("interface", t.Name())
+	d, err := device.New(t, conn.System(conn.Options{Logger: log.Logger, NoGSO: o.NoGSO, NoGRO: o.NoGRO}), device.Options{Logger: log.Logger})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	l, err := listen(o, t.Name())
+	if err != nil {
+		return err
+	}
+	server := ipc.Serve(l, d, log.Logger)
+	defer server.Close()
+	if err := ready(parent, log.Logger); err != nil {
+		return err
+	}
+	go func() { // ends with the process
+		for range cycle {
+			log.cycle()
+		}
+	}()
+	select {
+	case s := <-end:
+		log.Info("ending", "why", s.String())
+	case <-d.Done():
+		log.Info("ending", "why", "the interface is gone")
+	case <-l.Removed():
+		log.Info("ending", "why", "the socket's file is gone")
+	}
+	notifyService(log.Logger, stopping)
+	return nil
+}
+
+// openTUN makes the interface, or takes the one handed down, and tells its
+// name where that was asked for.
+func openTUN(o *options) (t tun.Device, err error) {
+	opts := tun.Options{NoTSO: o.NoTSO, NoUSO: o.NoUSO, NoGRO: o.NoGRO}
+	if o.TunFD >= 0 {
+		t, err = tun.FromFile(os.NewFile(uintptr(o.TunFD), "tun"), o.MTU, opts)
+	} else {
+		mtu := o.MTU
+		if mtu == 0 {
+			mtu = defaultMTU
+		}
+		t, err = createTUN(o.Interface, mtu, opts)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w; run culvert as root, or give it the capability: setcap cap_net_admin=ep CULVERT", err)
+	}
+	if err != nil || o.NameFile == "" {
+		return t, err
+	}
+	if err := os.WriteFile(o.NameFile, []byte(t.Name()+"\n"), 0o600); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("--tun-name-file (WG_TUN_NAME_FILE): %w", err)
+	}
+	return t, nil
+}
+
+// listen makes the UAPI socket, or takes the one handed down.
+func listen(o *options, name string) (*ipc.Listener, error) {
+	if o.UAPIFD >= 0 {
+		return ipc.FromFile(os.NewFile(uintptr(o.UAPIFD), "uapi"))
+	}
+	return ipc.Listen(name)
+}
+
+// ready tells whoever waits that the daemon serves.
+func ready(p *parent, log *slog.Logger) error {
+	notifyService(log, serving)
+	if p == nil {
+		return nil
+	}
+	// The directory culvert was started in may go: nothing is opened by a
+	// relative path from here on.
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	return p.tell(readyWord)
+}

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// notifySignals gives the signals that end the process; none cycles the log
+// level.
+func notifySignals() (end, cycle <-chan os.Signal) {
+	e := make(chan os.Signal, 1)
+	signal.Notify(e, os.Interrupt, syscall.SIGTERM)
+	return e, nil
+}
+
+func ownSession() *syscall.SysProcAttr { return nil }
+
+func closeOnExec(int) {}
