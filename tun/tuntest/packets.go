@@ -152,10 +152,12 @@ func (ip IP) v4(proto, ttl byte, src, dst netip.Addr, segment []byte) []byte {
 // the IP header.
 func Super(packet []byte, size, transport int) []byte {
 	p := append([]byte(nil), packet...)
-	v4 := p[0]>>4 == 4
-	src, dst, proto, ip := p[8:24], p[24:40], p[6], 40
+	var src, dst []byte
+	proto, ip, v4 := p[6], 40, p[0]>>4 == 4
 	if v4 {
 		src, dst, proto, ip = p[12:16], p[16:20], p[9], int(p[0]&15)*4
+	} else {
+		src, dst = p[8:24], p[24:40]
 	}
 	if transport != 0 {
 		ip = transport
