@@ -5,6 +5,7 @@ package e2e
 import (
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -43,3 +44,5 @@ func udpInodes(t *testing.T, n *nstest.NS) (inodes string) {
 	}))
 	return inodes
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }

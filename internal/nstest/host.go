@@ -29,8 +29,10 @@ func NewKeys() Keys {
 	if err != nil {
 		panic(err) // rand.Reader does not fail
 	}
+	private := k.Bytes()
+	private[0], private[31] = private[0]&248, private[31]&127|64 // as wg(8) shows it: RFC 7748, section 5
 	encode := base64.StdEncoding.EncodeToString
-	return Keys{encode(k.Bytes()), encode(k.PublicKey().Bytes())}
+	return Keys{encode(private), encode(k.PublicKey().Bytes())}
 }
 
 // NewPSK makes a random preshared key in wg(8)'s base64 form.

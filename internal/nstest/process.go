@@ -124,7 +124,9 @@ func (p *Process) Wait(within time.Duration) error {
 	select {
 	case <-p.done:
 	case <-over.C:
-		return fmt.Errorf("%s: still running after %v", p.name, within)
+		if p.Alive() { // both may be ready
+			return fmt.Errorf("%s: still running after %v", p.name, within)
+		}
 	}
 	if p.err == nil {
 		return nil
