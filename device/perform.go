@@ -81,6 +81,13 @@ func (c *controller) build(p *peer, j hsJob) {
 
 // traffic sends what is staged or a keepalive, and sets the notes of T2 and T3.
 func (c *controller) traffic(p *peer, out *session.Actions) {
+	if out.ClearUnacked {
+		p.activity.unackedSince.Store(0)
+		p.activity.moreUnacked.Store(false)
+	}
+	if out.ClearUnanswered {
+		p.activity.unansweredSince.Store(0)
+	}
 	flushed := false
 	if out.Flush && p.stage.waiting() {
 		c.d.flushStaged(p, c.now)
@@ -92,13 +99,6 @@ func (c *controller) traffic(p *peer, out *session.Actions) {
 	if out.RearmKeepalive {
 		p.activity.moreUnacked.Store(false)
 		p.activity.unackedSince.Store(int64(c.now))
-	}
-	if out.ClearUnacked {
-		p.activity.unackedSince.Store(0)
-		p.activity.moreUnacked.Store(false)
-	}
-	if out.ClearUnanswered {
-		p.activity.unansweredSince.Store(0)
 	}
 }
 

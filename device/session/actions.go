@@ -60,6 +60,12 @@ type Actions struct {
 	DropStaged       bool
 	DropStagedReason Reason
 
+	// ClearUnacked: T2 is cancelled: UnackedSince=0, MoreUnacked=false.
+	ClearUnacked bool
+	// ClearUnanswered: T3 has fired or is cancelled: UnansweredSince=0. It comes
+	// before Flush: what is flushed is unanswered from then on.
+	ClearUnanswered bool
+
 	// Flush: send what is staged with the send key; if nothing is staged and
 	// Keepalive is set, send a keepalive instead.
 	Flush           bool
@@ -69,10 +75,6 @@ type Actions struct {
 	// RearmKeepalive: after the keepalive has gone, set UnackedSince to now and
 	// MoreUnacked to false (T2, "one more is needed").
 	RearmKeepalive bool
-	// ClearUnacked: T2 is cancelled: UnackedSince=0, MoreUnacked=false.
-	ClearUnacked bool
-	// ClearUnanswered: T3 has fired or is cancelled: UnansweredSince=0.
-	ClearUnanswered bool
 
 	// Note is for the log: something the user may want to know (GaveUp,
 	// ZeroedKeys), None for nothing.
