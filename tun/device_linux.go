@@ -56,7 +56,7 @@ func Create(name string, mtu int, opts Options) (Device, error) {
 		return nil, err
 	}
 	sendRedirectsOff()
-	return d.start(0), nil
+	return d.start(newWatcher(d), 0), nil
 }
 
 // detach takes the interface over from the library: the file is duplicated and
@@ -99,7 +99,8 @@ func explainCreate(name string, err error) error {
 }
 
 // FromFile takes over f, an open TUN queue with its interface (WG_TUN_FD), and
-// sets its MTU, if mtu is not 0. The device owns f from then on, also if
+// sets its MTU, if mtu is not 0. It must have been made with IFF_NO_PI, which
+// cannot be checked: TUNGETIFF uses that bit for IFF_NOFILTER too. The device owns f from then on, also if
 // FromFile fails. Where the interface is persistent or others hold it open,
 // Close leaves it.
 func FromFile(f *os.File, mtu int, opts Options) (Device, error) {
@@ -120,7 +121,7 @@ func FromFile(f *os.File, mtu int, opts Options) (Device, error) {
 		file.Close()
 		return nil, err
 	}
-	return d.start(mtu), nil
+	return d.start(newWatcher(d), mtu), nil
 }
 
 // newLinux makes the device of file and sets its offloads.
@@ -158,8 +159,8 @@ func (d *linuxDevice) setup(fd int, opts Options) error {
 	}
 	d.setName(ifr.Name())
 	flags := ifr.Uint16()
-	if flags&unix.IFF_TUN == 0 || flags&unix.IFF_NO_PI == 0 {
-		return fmt.Errorf("tun: %s must be a TUN interface made with IFF_NO_PI", ifr.Name())
+	if flags&unix.IFF_TUN == 0 {
+		return fmt.Errorf("tun: %s is no TUN interface but a TAP: make it with IFF_TUN", ifr.Name())
 	}
 	d.vnet = flags&unix.IFF_VNET_HDR != 0
 	if !d.vnet {
@@ -201,8 +202,7 @@ func (d *linuxDevice) setOffloads(fd int, opts Options) {
 
 // start sets the interface's properties and begins to watch it. A mtu of 0
 // leaves the one it has.
-func (d *linuxDevice) start(mtu int) *linuxDevice {
-	w := newWatcher(d)
+func (d *linuxDevice) start(w *watcher, mtu int) *linuxDevice {
 	w.begin(mtu)
 	d.watched.Add(1)
 	go func() { // ends when Close closes d.closing, or with the interface

@@ -108,25 +108,30 @@ func getLink(c *netlink.Conn, name string) (linkState, error) {
 	return linkState{}, errors.New("no answer about the interface")
 }
 
-// setUpLink gives the interface what the kernel's own WireGuard has: no IPv6
-// link-local address (nothing is then sent that matches no peer: MLD reports,
-// router solicitations), no multicast, no redirects; and a longer queue. Each
-// is asked for on its own and as far as the system lets us.
+// setLink asks for one change. What the system does not let us do is left.
+func setLink(c *netlink.Conn, info []byte, attrs func(*netlink.AttributeEncoder)) {
+	_, _ = linkRequest(c, unix.RTM_SETLINK, netlink.Acknowledge, info, attrs)
+}
+
+// setUpLink sets the MTU, a longer queue, and, as the kernel's WireGuard has
+// it, no multicast, so that no MLD reports are sent that match no peer.
 func setUpLink(c *netlink.Conn, index int32, mtu int) {
-	set := func(info []byte, attrs func(*netlink.AttributeEncoder)) {
-		_, _ = linkRequest(c, unix.RTM_SETLINK, netlink.Acknowledge, info, attrs)
-	}
-	info := func() []byte { return ifinfo(index, 0, 0) }
 	if mtu > 0 {
-		set(info(), func(e *netlink.AttributeEncoder) { e.Uint32(unix.IFLA_MTU, uint32(mtu)) })
+		setLink(c, ifinfo(index, 0, 0), func(e *netlink.AttributeEncoder) { e.Uint32(unix.IFLA_MTU, uint32(mtu)) })
 	}
-	set(info(), func(e *netlink.AttributeEncoder) { e.Uint32(unix.IFLA_TXQLEN, txQueueLen) })
-	set(ifinfo(index, 0, unix.IFF_MULTICAST), func(*netlink.AttributeEncoder) {})
-	set(info(), familySetting(unix.AF_INET6, func(e *netlink.AttributeEncoder) {
+	setLink(c, ifinfo(index, 0, 0), func(e *netlink.AttributeEncoder) { e.Uint32(unix.IFLA_TXQLEN, txQueueLen) })
+	setLink(c, ifinfo(index, 0, unix.IFF_MULTICAST), func(*netlink.AttributeEncoder) {})
+}
+
+// setUpFamilies gives the interface what the kernel's own WireGuard has: no
+// IPv6 link-local address (and with it no router solicitations) and no
+// redirects. A move to another namespace undoes this.
+func setUpFamilies(c *netlink.Conn, index int32) {
+	setLink(c, ifinfo(index, 0, 0), familySetting(unix.AF_INET6, func(e *netlink.AttributeEncoder) {
 		const addrGenMode, none = 8, 1 // IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE
 		e.Uint8(addrGenMode, none)
 	}))
-	set(info(), familySetting(unix.AF_INET, func(e *netlink.AttributeEncoder) {
+	setLink(c, ifinfo(index, 0, 0), familySetting(unix.AF_INET, func(e *netlink.AttributeEncoder) {
 		const conf, sendRedirects = 1, 6 // IFLA_INET_CONF, IPV4_DEVCONF_SEND_REDIRECTS
 		e.Nested(conf, func(e *netlink.AttributeEncoder) error {
 			e.Uint32(sendRedirects, 0)
@@ -148,7 +153,7 @@ func familySetting(family uint16, attrs func(*netlink.AttributeEncoder)) func(*n
 	}
 }
 
-// sendRedirectsOff completes setUpLink as the kernel's WireGuard does: the
+// sendRedirectsOff completes setUpFamilies as the kernel's WireGuard does: the
 // setting of one interface counts only when the one for all is off too.
 func sendRedirectsOff() {
 	_ = os.WriteFile("/proc/sys/net/ipv4/conf/all/send_redirects", []byte("0"), 0)

@@ -29,11 +29,12 @@ func slowSum(parts ...[]byte) uint16 {
 
 // slowPseudo is the pseudo-header for a transport of n bytes.
 func slowPseudo(p []byte, proto byte, n int) []byte {
-	addresses := p[8:40]
+	var b []byte
 	if p[0]>>4 == 4 {
-		addresses = p[12:20]
+		b = slices.Clone(p[12:20])
+	} else {
+		b = slices.Clone(p[8:40])
 	}
-	b := slices.Clone(addresses)
 	b = binary.BigEndian.AppendUint32(b, uint32(n))
 	return append(b, 0, 0, 0, proto)
 }

@@ -18,6 +18,7 @@ import (
 type watcher struct {
 	d     *linuxDevice
 	state linkState // last told
+	dial  func(namespace *os.File, groups uint32) (*netlink.Conn, error)
 
 	mu      sync.Mutex
 	conn    *netlink.Conn // of the group of link changes; nil when polling
@@ -29,11 +30,11 @@ const pollInterval = time.Second
 
 var errClosing = errors.New("closing")
 
-func newWatcher(d *linuxDevice) *watcher { return &watcher{d: d} }
+func newWatcher(d *linuxDevice) *watcher { return &watcher{d: d, dial: dialRoute} }
 
 // begin sets up the interface and tells its state at the start.
 func (w *watcher) begin(mtu int) {
-	state, err := w.bind(true, mtu)
+	state, err := w.bind(newLink, mtu)
 	if err != nil {
 		state = w.polled()
 		state.mtu = mtu
@@ -90,7 +91,11 @@ func (w *watcher) listen() bool {
 			continue
 		}
 		// Moved, deleted, messages lost (ENOBUFS), or closing: look again.
-		state, err := w.bind(false, 0)
+		then := sameLink
+		if moved {
+			then = movedLink
+		}
+		state, err := w.bind(then, 0)
 		switch {
 		case err == errClosing:
 			return false
@@ -167,13 +172,22 @@ func (w *watcher) tell(e Event) {
 	}
 }
 
+// occasion is why the watcher binds.
+type occasion int
+
+const (
+	newLink   occasion = iota // all is to be set up
+	movedLink                 // what belongs to the namespace is lost
+	sameLink
+)
+
 // bind listens in the namespace the interface is in now, and returns its
-// state there. The first time the interface is set up as well.
-func (w *watcher) bind(first bool, mtu int) (linkState, error) {
+// state there, after setting up what the occasion asks for.
+func (w *watcher) bind(why occasion, mtu int) (linkState, error) {
 	var err error
 	for range 10 { // the interface may move or change its name meanwhile
 		var state linkState
-		if state, err = w.bindOnce(first, mtu); err == nil || err == errClosing || !w.attached() {
+		if state, err = w.bindOnce(why, mtu); err == nil || err == errClosing || !w.attached() {
 			return state, err
 		}
 	}
@@ -186,26 +200,26 @@ func (w *watcher) bind(first bool, mtu int) (linkState, error) {
 	return linkState{}, err
 }
 
-func (w *watcher) bindOnce(first bool, mtu int) (linkState, error) {
+func (w *watcher) bindOnce(why occasion, mtu int) (linkState, error) {
 	namespace, err := w.d.namespace()
 	if err != nil {
 		// Not allowed to ask (or an old kernel). A new interface is in our
 		// namespace; of an older one nobody knows.
-		if !first {
+		if why != newLink {
 			return linkState{}, err
 		}
 		namespace = nil
 	} else {
 		defer namespace.Close()
 	}
-	conn, err := dialRoute(namespace, unix.RTMGRP_LINK)
+	conn, err := w.dial(namespace, unix.RTMGRP_LINK)
 	if err != nil {
 		return linkState{}, err
 	}
 	if err := w.listenOn(conn); err != nil {
 		return linkState{}, err
 	}
-	requests, err := dialRoute(namespace, 0)
+	requests, err := w.dial(namespace, 0)
 	if err != nil {
 		return linkState{}, err
 	}
@@ -215,10 +229,13 @@ func (w *watcher) bindOnce(first bool, mtu int) (linkState, error) {
 		return linkState{}, err
 	}
 	state, err := getLink(requests, name)
-	if err != nil || !first {
+	if err != nil || why == sameLink {
 		return state, err
 	}
-	setUpLink(requests, state.index, mtu)
+	setUpFamilies(requests, state.index)
+	if why == newLink {
+		setUpLink(requests, state.index, mtu)
+	}
 	return getLink(requests, name)
 }
 

@@ -83,16 +83,17 @@ func (w *writer) writeRun(fd int, r *run) {
 		w.taken += int(r.count)
 		return
 	}
-	if err != unix.EINVAL {
+	switch err {
+	case unix.EINVAL, unix.EMSGSIZE, unix.EOPNOTSUPP:
+		w.refused(fd, r)
+	default: // EIO: down; the single packets would fare no better
 		w.note(int(r.count), err)
-		return
 	}
-	w.refused(fd, r)
 }
 
-// refused writes the packets of r singly after the kernel said EINVAL to the
-// super-packet (Linux 6.6.44 and some vendors' do), and merges that kind no
-// more if it takes them so.
+// refused writes the packets of r singly after the kernel refused the
+// super-packet (Linux 6.6.44 and some vendors' say EINVAL), and merges that
+// kind no more if it takes them so.
 func (w *writer) refused(fd int, r *run) {
 	m := &w.merge
 	m.unseal(r)
