@@ -62,7 +62,6 @@ type Message struct {
 	Local   netip.Addr     // address it was sent to; invalid where the platform does not tell
 	IfIndex uint32         // interface it came in on; 0 where unknown
 	TOS     byte           // outer IPv4 TOS or IPv6 traffic class
-	gen     uint32
 }
 
 // A Batch is the memory of one Receive. It is not safe for concurrent use.
@@ -104,9 +103,7 @@ type Endpoint struct {
 
 // Endpoint makes the endpoint that answers m.
 func (m *Message) Endpoint() *Endpoint {
-	e := &Endpoint{Remote: m.Remote, Local: m.Local, IfIndex: m.IfIndex}
-	e.gen.Store(m.gen)
-	return e
+	return &Endpoint{Remote: m.Remote, Local: m.Local, IfIndex: m.IfIndex}
 }
 
 // From reports whether e (may be nil) is what m.Endpoint would make, so that

@@ -1,0 +1,130 @@
+//go:build linux
+
+package conn
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// linuxNetwork makes sockets that move batches with recvmmsg and sendmmsg.
+type linuxNetwork struct {
+	opts Options
+	sys  *syscalls
+}
+
+// NewLinux makes sockets that receive with recvmmsg and UDP GRO, send with
+// sendmmsg and UDP GSO, and keep each peer's source address for as long as
+// the routing table agrees. They belong to the network namespace of the
+// thread that calls Listen.
+func NewLinux(opts Options) Network {
+	return &linuxNetwork{opts: opts, sys: &kernel}
+}
+
+// Listen implements [Network].
+func (n *linuxNetwork) Listen(port uint16, mark uint32) (Sockets, error) {
+	s := &linuxSockets{log: n.opts.logger()}
+	open := func(f family, port uint16) (*linuxSocket, error) { return n.open(s, f, port, mark) }
+	var err error
+	s.v4, s.v6, err = listenPair(open, (*linuxSocket).close, (*linuxSocket).port, port)
+	if err != nil {
+		return nil, err
+	}
+	s.routes = watchRoutes(mark, s.Port(), &s.counters, s.log)
+	return s, nil
+}
+
+// linuxSockets is the pair of sockets of a device. Both pointers are fixed;
+// one of them may be nil.
+type linuxSockets struct {
+	v4, v6 *linuxSocket
+	routes *routes
+	log    *slog.Logger
+	counters
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// linuxSocket is one UDP socket of one family.
+type linuxSocket struct {
+	family   family
+	conn     *net.UDPConn
+	raw      syscall.RawConn
+	sys      *syscalls
+	counters *counters
+	log      *slog.Logger
+	gro      bool
+	gso      governor
+	zones    zoneTable
+	closed   atomic.Bool
+}
+
+func (s *linuxSocket) close() error {
+	s.closed.Store(true)
+	return s.conn.Close()
+}
+
+func (s *linuxSocket) port() uint16 { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort().Port() }
+
+// each calls f for the sockets there are.
+func (s *linuxSockets) each(f func(*linuxSocket) error) error {
+	var errs []error
+	for _, sock := range [...]*linuxSocket{s.v4, s.v6} {
+		if sock != nil {
+			errs = append(errs, f(sock))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Port implements [Sockets].
+func (s *linuxSockets) Port() uint16 {
+	if s.v4 != nil {
+		return s.v4.port()
+	}
+	return s.v6.port()
+}
+
+// Receivers implements [Sockets].
+func (s *linuxSockets) Receivers() []Receiver {
+	var rs []Receiver
+	s.each(func(sock *linuxSocket) error {
+		rs = append(rs, newLinuxReceiver(sock))
+		return nil
+	})
+	return rs
+}
+
+// SetMark implements [Sockets].
+func (s *linuxSockets) SetMark(mark uint32) error {
+	err := s.each(func(sock *linuxSocket) error { return setMark(sock.raw, mark) })
+	s.routes.setMark(mark)
+	return err
+}
+
+// Close implements [Sockets]. It returns when the route watcher has ended.
+func (s *linuxSockets) Close() error {
+	s.closeOnce.Do(func() {
+		s.closeErr = s.each((*linuxSocket).close)
+		s.routes.close()
+	})
+	return s.closeErr
+}
+
+// Stats tells the state of the offloads and what was counted.
+func (s *linuxSockets) Stats() Stats {
+	st := s.counters.stats()
+	st.RouteWatch = s.routes.watching.Load()
+	s.each(func(sock *linuxSocket) error {
+		st.GSO = st.GSO || sock.gso.on.Load()
+		st.GRO = st.GRO || sock.gro
+		st.NoGSODestinations += sock.gso.destinations()
+		return nil
+	})
+	return st
+}

@@ -1,0 +1,27 @@
+package conn
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// setMark sets the firewall mark of a socket. It needs CAP_NET_ADMIN (or
+// CAP_NET_RAW since Linux 5.17).
+func setMark(c syscall.RawConn, mark uint32) error {
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		// The option is an int in the system call; the bits are the mark's.
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(int32(mark)))
+	})
+	if err != nil {
+		return net.ErrClosed
+	}
+	if failed != nil {
+		return fmt.Errorf("set firewall mark %#x: %w", mark, os.NewSyscallError("setsockopt", failed))
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package conn
+
+import (
+	"net"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mmsghdr is struct mmsghdr of recvmmsg(2) and sendmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32 // bytes received or sent
+}
+
+// syscalls is where the sockets meet the kernel, so that tests can put
+// another kernel there.
+type syscalls struct {
+	// recvmmsg and sendmmsg do not block and tell how many messages they
+	// moved, which is at least 1 if the error is 0.
+	recvmmsg func(fd uintptr, msgs []mmsghdr) (int, unix.Errno)
+	sendmmsg func(fd uintptr, msgs []mmsghdr) (int, unix.Errno)
+	listen   func(f family, port uint16, setup func(syscall.RawConn) error) (*net.UDPConn, error)
+}
+
+var kernel = syscalls{
+	recvmmsg: func(fd uintptr, msgs []mmsghdr) (int, unix.Errno) { return mmsg(unix.SYS_RECVMMSG, fd, msgs) },
+	sendmmsg: func(fd uintptr, msgs []mmsghdr) (int, unix.Errno) { return mmsg(unix.SYS_SENDMMSG, fd, msgs) },
+	listen:   listenUDP,
+}
+
+// mmsg makes one of the two system calls. x/sys/unix has neither, so a pointer
+// to the headers must be passed by hand. The conversion stands in the call,
+// which keeps msgs alive and in place (unsafe rule 4); what the headers point
+// to is reachable from them through typed pointers. The sixth argument is
+// recvmmsg's timeout, none.
+func mmsg(trap, fd uintptr, msgs []mmsghdr) (int, unix.Errno) {
+	n, _, errno := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(unsafe.SliceData(msgs))), uintptr(len(msgs)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
