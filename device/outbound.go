@@ -15,9 +15,12 @@ import (
 // fills side by side.
 const maxOpen = 32
 
-// maxDrain bounds the packets of one drain, and with it how long the first one
-// waits for the last.
-const maxDrain = 128
+// Bounds of one drain, and with them how long its first packet waits for the
+// last: reads, and bytes (a read can be a super-packet of 64 KiB).
+const (
+	maxDrain      = 128
+	maxDrainBytes = 1 << 18
+)
 
 // outbound is one TUN queue's way to the network: drain, route, lay into
 // arenas by peer, reserve counters, seal, send. It is used by one goroutine.
@@ -40,9 +43,10 @@ func (o *outbound) run() {
 		}
 		o.now, o.mtu = o.d.clock.Now(), int(o.d.mtu.Load())
 		drained := false
-		for n := 1; ; n++ {
+		for n, bytes := 1, 0; ; n++ {
+			bytes += len(o.packet.Bytes())
 			o.route()
-			if n == maxDrain {
+			if n == maxDrain || bytes >= maxDrainBytes {
 				break
 			}
 			if ok, err := o.reader.TryRead(&o.packet); !ok || err != nil {
