@@ -3,6 +3,8 @@ package device
 import (
 	"net"
 	"net/netip"
+	"slices"
+	"sort"
 	"sync"
 	"syscall"
 	"time"
@@ -18,6 +20,7 @@ type lan struct {
 	sockets map[netip.AddrPort]*lanSockets
 	fate    func(*datagram) // called for each datagram, before it goes
 	log     []datagram      // what was sent since reset
+	flying  []flight        // by due, then as sent
 	quiet   bool            // no log
 	merge   bool            // receivers merge runs, as UDP GRO does
 	port    uint16
@@ -35,6 +38,11 @@ type datagram struct {
 	copies int // beside the first one
 	delay  time.Duration
 	err    error // Send fails with it
+}
+
+type flight struct {
+	due time.Time
+	d   *datagram
 }
 
 func newLAN() *lan {
@@ -231,13 +239,22 @@ func (l *lan) transmit(d *datagram) error {
 			l.arrive(d)
 			continue
 		}
-		time.AfterFunc(d.delay, func() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.arrive(d)
-		})
+		due := d.at.Add(d.delay)
+		i := sort.Search(len(l.flying), func(i int) bool { return l.flying[i].due.After(due) })
+		l.flying = slices.Insert(l.flying, i, flight{due, d})
+		time.AfterFunc(d.delay, l.land)
 	}
 	return nil
+}
+
+// land lets the datagram arrive whose time comes first. That those of one
+// instant stay in order is why not each has a timer that knows it.
+func (l *lan) land() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.flying[0].d
+	l.flying = l.flying[1:]
+	l.arrive(d)
 }
 
 // inject sends a datagram as if from somebody at that address.
