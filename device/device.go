@@ -34,6 +34,8 @@ type Options struct {
 	// Workers seal and open in parallel when a reader cannot keep up; 0:
 	// derived from the number of cores, negative: none.
 	Workers int
+	// Stamps keeps the last handshake label over restarts; nil: it is forgotten.
+	Stamps StampStore
 	// AlwaysParallel hands every batch to the workers: for tests.
 	AlwaysParallel bool
 }
@@ -77,7 +79,9 @@ type Device struct {
 	workers sync.WaitGroup // crypto and handshake workers
 	runners sync.WaitGroup // sequential senders and receivers on goroutines of their own
 	watcher sync.WaitGroup
+	keeper  sync.WaitGroup
 
+	stamps     *stampKeeper // nil: none
 	controller *controller
 	session    session.Rand
 	closeOnce  sync.Once
@@ -105,6 +109,13 @@ func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
 	d.defaults()
 	d.mtu.Store(int32(t.MTU()))
 	d.session.Jitter = jitter
+	if opts.Stamps != nil {
+		var err error
+		if d.stamps, err = newStampKeeper(opts.Stamps); err != nil {
+			t.Close()
+			return nil, err
+		}
+	}
 	d.controller = &controller{d: d, wheel: timers.NewWheel[peer](d.clock.Now())}
 	d.start()
 	return d, nil
@@ -150,6 +161,11 @@ func (d *Device) start() {
 	}
 	d.watcher.Add(1)
 	go d.watch()
+	if d.stamps != nil {
+		d.keeper.Go(func() {
+			d.stamps.run(func(err error) { d.log.Error("cannot save the last handshake time", "error", err) })
+		})
+	}
 }
 
 func (d *Device) newLoad() load {
@@ -193,7 +209,8 @@ func (d *Device) Done() <-chan struct{} { return d.gone }
 //  4. Nobody writes to the work queue any more: it is closed; workers finish
 //     what is in it and end, so every runner gets its batches back and its
 //     queue runs dry.
-//  5. The controller is last: it waits for nobody.
+//  5. The controller ends: it waits for nobody.
+//  6. The keeper of the last handshake label, if there is one, saves it and ends.
 func (d *Device) Close() error {
 	d.closeOnce.Do(func() {
 		close(d.closing)
@@ -206,6 +223,10 @@ func (d *Device) Close() error {
 		d.runners.Wait()
 		close(d.stop)
 		<-d.ended
+		if d.stamps != nil {
+			close(d.stamps.want)
+			d.keeper.Wait()
+		}
 		d.drain()
 		d.goneOnce.Do(func() { close(d.gone) })
 		if err != nil && !errors.Is(err, os.ErrClosed) {

@@ -27,6 +27,7 @@
 //	sequential sender,   per peer with batches  the order; the replay window  its queue runs dry (runSender, runReceiver)
 //	receiver             handed to workers
 //	watcher              1                      nothing                       TUN closed (watch)
+//	stamp keeper         1 with a StampStore    nothing                       its channel is closed by Close (stampKeeper.run)
 //
 // The sender and the receiver of a peer are goroutines of their own only while
 // workers are used. Else the reader that has a batch in hand plays their part.

@@ -44,6 +44,9 @@ func (c *controller) handshakes(p *peer, out *session.Actions, ev *event) {
 	if out.Initiate {
 		c.d.log.Debug("initiating", "peer", p.public.Short(), "reason", out.InitiateReason.String(), "attempt", out.Attempt)
 		stamp := p.machine.Stamp(noise.NewTimestamp(c.d.clock.Wall()))
+		if c.d.stamps != nil {
+			c.d.stamps.used(stamp)
+		}
 		c.build(p, hsJob{peer: p, epoch: p.epoch, stamp: stamp})
 	}
 	if out.Respond {
