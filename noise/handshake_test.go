@@ -267,6 +267,7 @@ func TestCreateErrors(t *testing.T) {
 	w.initiate(t)
 	broken := errors.New("no entropy")
 	low := &Remote{Static: config.PublicKey{1}}
+	unshared := &Remote{Static: w.b.PublicKey()} // a good key, but Shared says low order
 	short := bytes.NewReader(make([]byte, 31))
 
 	for name, c := range map[string]struct {
@@ -275,6 +276,7 @@ func TestCreateErrors(t *testing.T) {
 		want error
 	}{
 		"low order peer":    {w.rand, low, ErrLowOrder},
+		"nothing shared":    {w.rand, unshared, ErrLowOrder},
 		"broken randomness": {iotest.ErrReader(broken), nil, broken},
 		"short randomness":  {short, nil, io.ErrUnexpectedEOF},
 	} {

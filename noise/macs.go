@@ -27,7 +27,8 @@ func labelledKey(label string, public *config.PublicKey) [keySize]byte {
 	return blake2s.Sum256(b[:])
 }
 
-// mac is keyed BLAKE2s-128; key is 1 to 32 bytes.
+// mac is keyed BLAKE2s-128; key is 1 to 32 bytes. It allocates 208 bytes: a hash.Hash
+// kept and reset would save these and a fifth of the time, but have an owner.
 func mac(key, data []byte) (sum [macSize]byte) {
 	h, err := blake2s.New128(key)
 	if err != nil {

@@ -52,7 +52,8 @@ func newLimiter(limit int) *Limiter {
 }
 
 // Allow takes a token of src. False: none left, or src is new and the table is full.
-// now never goes back. Amortised constant time.
+// now may lag a little behind an earlier call's (workers that read the clock before they
+// take the lock): what that costs is less than the lag. Amortised constant time.
 func (l *Limiter) Allow(now clock.Time, src netip.Addr) bool {
 	l.collect(now)
 	b := l.bucket(sourceOf(src))
