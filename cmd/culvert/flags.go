@@ -18,6 +18,10 @@ type options struct {
 	LogLevel   string `env:"LOG_LEVEL" placeholder:"LEVEL" help:"What to log on standard error: silent, error, warn, info (as if not given), or debug (also verbose). In the background nothing is logged unless this is given. SIGUSR1 goes to the next level."`
 	MTU        int    `name:"mtu" env:"CULVERT_MTU" placeholder:"BYTES" help:"MTU of the interface at the start: 1420 if not given."`
 
+	Memory   int    `name:"memory" env:"CULVERT_MEMORY" placeholder:"MIB" help:"Bound on the memory for packets in flight, in MiB: 8 and 4 per core if not given. What does not fit is dropped."`
+	Workers  int    `name:"workers" env:"CULVERT_WORKERS" placeholder:"N" help:"Threads that encrypt beside those that read: one per core beyond two if not given, -1 for none."`
+	StateDir string `name:"state-dir" env:"CULVERT_STATE_DIR,STATE_DIRECTORY" placeholder:"DIR" help:"Keep the time of the last handshake in DIR, so that a clock that goes back over a restart locks nobody out."`
+
 	NoGSO bool `name:"no-gso" group:"Offloads" env:"CULVERT_NO_GSO" help:"Send every datagram by itself (no UDP segmentation offload)."`
 	NoGRO bool `name:"no-gro" group:"Offloads" env:"CULVERT_NO_GRO" help:"Receive every datagram by itself, and merge no packets for the interface."`
 	NoTSO bool `name:"no-tso" group:"Offloads" env:"CULVERT_NO_TSO" help:"No TCP super-packets on the interface."`
@@ -77,9 +81,23 @@ func (o *options) check() (err error) {
 	if o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
 		return fmt.Errorf("--mtu (CULVERT_MTU) must be from %d to %d, not %d", minMTU, maxMTU, o.MTU)
 	}
+	if o.Memory != 0 && (o.Memory < minMemory || o.Memory > maxMemory) {
+		return fmt.Errorf("--memory (CULVERT_MEMORY) must be from %d to %d MiB, not %d", minMemory, maxMemory, o.Memory)
+	}
+	if o.Workers < -1 || o.Workers > maxWorkers {
+		return fmt.Errorf("--workers (CULVERT_WORKERS) must be from -1 to %d, not %d", maxWorkers, o.Workers)
+	}
 	o.level, err = parseLevel(o.LogLevel)
 	return err
 }
+
+// Bounds of --memory, in MiB (below 8 the two receive batches that readers keep
+// leave nothing), and of --workers.
+const (
+	minMemory  = 8
+	maxMemory  = 1 << 20
+	maxWorkers = 1024
+)
 
 // maxName is IFNAMSIZ of Linux without the NUL, in bytes.
 const maxName = 15

@@ -9,6 +9,7 @@ import (
 
 	"culvert/conn"
 	"culvert/device"
+	"culvert/internal/statefile"
 	"culvert/ipc"
 	"culvert/tun"
 )
@@ -30,7 +31,12 @@ func serve(o *options, parent *parent) error {
 		return err
 	}
 	log.Logger = log.With("interface", t.Name())
-	d, err := device.New(t, conn.System(conn.Options{Logger: log.Logger, NoGSO: o.NoGSO, NoGRO: o.NoGRO}), device.Options{Logger: log.Logger})
+	settings, err := deviceOptions(o, t.Name(), log.Logger)
+	if err != nil {
+		t.Close()
+		return err
+	}
+	d, err := device.New(t, conn.System(conn.Options{Logger: log.Logger, NoGSO: o.NoGSO, NoGRO: o.NoGRO}), settings)
 	if err != nil {
 		return err
 	}
@@ -59,6 +65,19 @@ func serve(o *options, parent *parent) error {
 	}
 	notifyService(log.Logger, stopping)
 	return nil
+}
+
+// deviceOptions are the device's settings that the command line has.
+func deviceOptions(o *options, name string, log *slog.Logger) (device.Options, error) {
+	settings := device.Options{Logger: log, Budget: int64(o.Memory) << 20, Workers: o.Workers}
+	if o.StateDir != "" {
+		f, err := statefile.New(o.StateDir, name)
+		if err != nil {
+			return settings, fmt.Errorf("--state-dir (CULVERT_STATE_DIR): %w", err)
+		}
+		settings.Stamps = f
+	}
+	return settings, nil
 }
 
 // openTUN makes the interface, or takes the one handed down, and tells its
