@@ -191,6 +191,7 @@ func (c *controller) initiation(ev *event, out *session.Actions) {
 		c.d.dropped(c.now, DropTooSoon, 1, p)
 	default:
 		c.d.dropped(c.now, DropOldTimestamp, 1, p)
+		c.d.oldTimestamp(p)
 	}
 }
 

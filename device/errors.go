@@ -11,7 +11,7 @@ import (
 const errorEvery = 10 * time.Second
 
 // errorLog remembers when errors were last logged.
-type errorLog struct{ send, tun atomic.Int64 }
+type errorLog struct{ send, tun, timestamp atomic.Int64 }
 
 // may reports whether it is time for another line.
 func (d *Device) may(last *atomic.Int64) bool {
@@ -30,5 +30,14 @@ func (d *Device) sendFailed(p *peer, err error) {
 func (d *Device) tunFailed(err error) {
 	if err != nil && d.may(&d.errors.tun) {
 		d.log.Warn("cannot write to the interface", "error", err)
+	}
+}
+
+// oldTimestamp logs that an initiation is refused for its timestamp. The hint is
+// for a switch of the peer from boringtun, whose labels are 27 s ahead.
+func (d *Device) oldTimestamp(p *peer) {
+	if d.may(&d.errors.timestamp) {
+		d.log.Warn("initiation refused, its timestamp is not newer than the last one's: a replay, or the peer's clock went back; "+
+			"after a switch from an implementation whose clock runs ahead this passes in under a minute", "peer", p.public.Short())
 	}
 }
