@@ -2,6 +2,7 @@ package conntest
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -45,6 +46,9 @@ const firstPort = 49152 // of the dynamic ones, RFC 6335
 func (h *Host) Listen(port uint16, mark uint32) (conn.Sockets, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
+	if h.net.closed {
+		return nil, net.ErrClosed
+	}
 	if err := h.failListens.take(); err != nil {
 		return nil, err
 	}
