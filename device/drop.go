@@ -24,7 +24,6 @@ const (
 	DropStageFull  // the oldest of 128 staged packets, or the budget for them is used up
 	DropNoSession  // staged, and the handshake was given up or the peer cleared
 	DropBudget     // the byte budget is used up
-	DropBacklog    // too much is in flight for this peer
 	DropKeySpent   // the key reached its limits between reading and sealing
 	DropSendError  // the system refused to send
 
@@ -56,7 +55,7 @@ const (
 var reasonNames = [numReasons]string{
 	notDropped: "not dropped",
 	DropNoPeer: "no_peer", DropNoEndpoint: "no_endpoint", DropDown: "interface_down", DropLoop: "routing_loop",
-	DropStageFull: "stage_full", DropNoSession: "no_session", DropBudget: "out_of_budget", DropBacklog: "peer_backlog",
+	DropStageFull: "stage_full", DropNoSession: "no_session", DropBudget: "out_of_budget",
 	DropKeySpent: "key_spent", DropSendError: "send_error",
 	DropMalformed: "malformed", DropBadMAC1: "bad_mac1", DropHandshakes: "handshake_queue_full",
 	DropCookieNeeded: "cookie_needed", DropRateLimited: "rate_limited", DropNoPrivateKey: "no_private_key",
