@@ -61,10 +61,11 @@ type Device struct {
 	icmp     icmpLimit
 	errors   errorLog
 
-	budget  budget
-	outPool pool[outBatch]
-	inPool  pool[inBatch]
-	hsPool  sync.Pool // of *hsMessage
+	budget      budget // of arenas
+	stageBudget budget // of staged packets, so that they cannot starve what flows
+	outPool     pool[outBatch]
+	inPool      pool[inBatch]
+	hsPool      sync.Pool // of *hsMessage
 
 	byKey peerMap
 	gate  gate
@@ -134,10 +135,12 @@ func (d *Device) defaults() {
 	if d.opts.Workers == 0 {
 		d.opts.Workers = defaultWorkers()
 	}
-	d.budget.limit = d.opts.Budget
-	if d.budget.limit <= 0 {
-		d.budget.limit = defaultBudget()
+	total := d.opts.Budget
+	if total <= 0 {
+		total = defaultBudget()
 	}
+	d.stageBudget.limit = total / 4
+	d.budget.limit = total - d.stageBudget.limit
 	d.outPool = pool[outBatch]{budget: &d.budget, size: arenaSize, keep: 4, make: newOutBatch}
 	d.inPool = pool[inBatch]{budget: &d.budget, size: receiveSlots * conn.MessageSize, keep: 2, make: newInBatch}
 	d.byKey.m = make(map[config.PublicKey]*peer)

@@ -141,14 +141,14 @@ func (o *outbound) batch(p *peer, k *keypair) *outBatch {
 func (o *outbound) stage(p *peer) {
 	for i, n := 0, o.packet.Segments(); i < n; i++ {
 		size := o.packet.SegmentLen(i)
-		if !o.d.budget.take(size) {
+		if !o.d.stageBudget.take(size) {
 			o.d.dropped(o.now, DropStageFull, n-i, p)
 			break
 		}
 		packet := make([]byte, size)
 		o.packet.CopySegment(i, packet)
 		if lost := p.stage.push(packet); lost > 0 {
-			o.d.budget.give(lost)
+			o.d.stageBudget.give(lost)
 			o.d.dropped(o.now, DropStageFull, 1, p)
 		}
 	}

@@ -50,7 +50,7 @@ func (d *Device) flushStaged(p *peer, now clock.Time) {
 	mtu := int(d.mtu.Load())
 	var b *outBatch
 	for _, packet := range p.stage.packets {
-		d.budget.give(len(packet))
+		d.stageBudget.give(len(packet))
 		if b != nil && !b.room(len(packet)) {
 			d.send(b, false)
 			b = nil
@@ -79,7 +79,7 @@ func (d *Device) dropStaged(p *peer, now clock.Time, why Reason) {
 	}
 	d.dropped(now, why, len(p.stage.packets), p)
 	for _, packet := range p.stage.packets {
-		d.budget.give(len(packet))
+		d.stageBudget.give(len(packet))
 	}
 	p.stage.reset()
 }
