@@ -1,0 +1,85 @@
+package device
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"culvert/noise"
+)
+
+// Under load a responder wants a proof of address before it computes: it
+// answers with a cookie, the initiator comes back with mac2, and has a session.
+func TestCookieUnderLoad(t *testing.T) {
+	inBubble(t, func(t *testing.T, opts Options) {
+		p := newPair(t, opts)
+		var mac2 []bool
+		p.lan.setFate(func(d *datagram) {
+			if m, err := noise.ParseInitiation(d.data); err == nil {
+				mac2 = append(mac2, m.MAC2 != [16]byte{})
+				p.b.underLoad()
+			}
+		})
+		x := p.a.packet4(p.b, "x")
+		p.a.send(x)
+		p.want("a>b initiation, b>a cookie reply")
+		p.b.wantDrops(map[Reason]uint64{DropCookieNeeded: 1})
+		p.a.wantDrops(nil)
+		if s := p.a.status(p.b); s.RxBytes != 0 || s.TxBytes != noise.InitiationSize {
+			t.Errorf("a counts %d received, %d sent: cookie replies do not count", s.RxBytes, s.TxBytes)
+		}
+		if s := p.b.status(p.a); s.TxBytes != 0 {
+			t.Errorf("b counts %d sent", s.TxBytes)
+		}
+		sleep(6 * time.Second) // the reply does not shorten the wait
+		p.want("a>b initiation, b>a response, a>b data 64")
+		p.b.wantReceived(x)
+		p.b.wantDrops(map[Reason]uint64{DropCookieNeeded: 1})
+		if len(mac2) != 2 || mac2[0] || !mac2[1] {
+			t.Errorf("mac2 set: %v", mac2)
+		}
+	})
+}
+
+// The responder's cookie works the same way: an initiator under load has the
+// response repeated with mac2.
+func TestCookieForResponse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		p.lan.setFate(func(d *datagram) {
+			if noise.Classify(d.data) == noise.TypeResponse {
+				p.a.underLoad()
+			}
+		})
+		x := p.a.packet4(p.b, "x")
+		p.a.send(x)
+		p.want("a>b initiation, b>a response, a>b cookie reply")
+		sleep(6 * time.Second)
+		p.want("a>b initiation, b>a response, a>b data 64")
+		p.b.wantReceived(x)
+	})
+}
+
+// A flood of initiations with forged sources does not keep an honest peer out:
+// the flood costs cookies, the peer has a cookie, its bucket is its own.
+func TestHonestPeerGetsThroughFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		p.lan.quiet = true
+		f := newForger(t, p.b.key, p.b) // valid mac1, which everybody who knows b's public key can make
+		flood := f.initiation()
+		x := p.a.packet4(p.b, "x")
+		p.a.send(x)
+		for range 1200 { // 12 s
+			p.b.underLoad()
+			for range 20 {
+				p.lan.inject(nowhere, p.b.outer, 0, flood)
+			}
+			sleep(10 * time.Millisecond)
+		}
+		p.b.wantReceived(x)
+		if n := p.b.drops(DropCookieNeeded); n < 24_000 || n > 24_003 {
+			t.Errorf("%d cookies were given", n)
+		}
+	})
+}
