@@ -32,6 +32,11 @@ func newWatch(dir string, gone func() bool, then func()) *watch {
 			n.Close()
 		}
 	}
+	w.start(gone, then)
+	return w
+}
+
+func (w *watch) start(gone func() bool, then func()) {
 	w.ended.Go(func() {
 		for !gone() {
 			if !w.wait() {
@@ -40,7 +45,6 @@ func newWatch(dir string, gone func() bool, then func()) *watch {
 		}
 		then()
 	})
-	return w
 }
 
 // wait returns after a change, or a while; false after close.
