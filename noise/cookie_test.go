@@ -183,6 +183,14 @@ func TestCookieWithoutRandomness(t *testing.T) {
 	if o.checker.CheckMAC2(start.Add(120*time.Second), broken, msg, home) {
 		t.Error("an old secret is used on")
 	}
+	// Least of all is a cookie of zeros good then, which anyone can use.
+	var zero [cookieSize]byte
+	before, mac2 := mac2Of(msg)
+	forged := mac(zero[:], before)
+	copy(mac2, forged[:])
+	if o.checker.CheckMAC2(start.Add(120*time.Second), broken, msg, home) {
+		t.Error("the cookie of zeros is good")
+	}
 	if err := o.checker.CreateReply(start, o.rand, message(64, 3), home, &reply); err != ErrMalformed {
 		t.Errorf("a reply to a reply: %v", err)
 	}
