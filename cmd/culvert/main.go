@@ -3,8 +3,8 @@
 // culvert(8), packaging/culvert.8.
 //
 // This package is glue: flags, the way into the background, signals, and word
-// to the service manager. Its goroutines: one that cycles the log level, ends
-// with the process.
+// to the service manager. Its goroutines: one that cycles the log level and logs
+// counters when asked to, ends with the process.
 package main
 
 import (

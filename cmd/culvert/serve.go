@@ -24,7 +24,7 @@ const defaultMTU = 1420
 // serve makes the interface, answers on its socket, and returns when it is told
 // to end. parent, which may be nil, hears of success.
 func serve(o *options, parent *parent) error {
-	end, cycle := notifySignals()
+	end, cycle, status := notifySignals()
 	log := newLogger(o.level)
 	t, err := openTUN(o)
 	if err != nil {
@@ -51,8 +51,13 @@ func serve(o *options, parent *parent) error {
 		return err
 	}
 	go func() { // ends with the process
-		for range cycle {
-			log.cycle()
+		for {
+			select {
+			case <-cycle:
+				log.cycle()
+			case <-status:
+				log.Info("status", "device", d.Stats())
+			}
 		}
 	}()
 	select {

@@ -8,14 +8,15 @@ import (
 	"syscall"
 )
 
-// notifySignals gives the signals that end the process, and those that cycle
-// the log level.
-func notifySignals() (end, cycle <-chan os.Signal) {
-	e, c := make(chan os.Signal, 1), make(chan os.Signal, 1)
+// notifySignals gives the signals that end the process, those that cycle the
+// log level (SIGUSR1) and those that ask for the counters (SIGUSR2).
+func notifySignals() (end, cycle, status <-chan os.Signal) {
+	e, c, s := make(chan os.Signal, 1), make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(e, os.Interrupt, syscall.SIGTERM)
 	signal.Notify(c, syscall.SIGUSR1)
+	signal.Notify(s, syscall.SIGUSR2)
 	signal.Ignore(syscall.SIGPIPE) // who reads the log may go; the tunnel stays
-	return e, c
+	return e, c, s
 }
 
 // ownSession keeps signals meant for the parent's terminal from the child.

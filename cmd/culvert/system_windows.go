@@ -6,12 +6,11 @@ import (
 	"syscall"
 )
 
-// notifySignals gives the signals that end the process; none cycles the log
-// level.
-func notifySignals() (end, cycle <-chan os.Signal) {
+// notifySignals gives the signals that end the process; none does more.
+func notifySignals() (end, cycle, status <-chan os.Signal) {
 	e := make(chan os.Signal, 1)
 	signal.Notify(e, os.Interrupt, syscall.SIGTERM)
-	return e, nil
+	return e, nil, nil
 }
 
 func ownSession() *syscall.SysProcAttr { return nil }
