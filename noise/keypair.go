@@ -2,12 +2,6 @@ package noise
 
 import "culvert/internal/aead"
 
-// Limits of one key, in messages (paper, section 6.1).
-const (
-	RekeyAfterMessages  = 1 << 60
-	RejectAfterMessages = 1<<64 - 1 - WindowSize - 1
-)
-
 // Keypair is a pair of transport keys. Immutable until Wipe; safe for concurrent use.
 type Keypair struct {
 	Send, Recv              *aead.Key

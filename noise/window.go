@@ -8,6 +8,9 @@ const (
 	// One word less than the ring holds: the greatest counter's word is partly
 	// ahead of it.
 	WindowSize = windowBits - 64 // 8128
+	// RejectAfterMessages is the first counter that is never accepted (paper,
+	// section 6.1; the kernel's value). The limits on sending are in package timers.
+	RejectAfterMessages = 1<<64 - 1 - WindowSize - 1
 )
 
 // Window is the replay window of a receiving key: 1032 bytes. The zero value is ready. One owner.
