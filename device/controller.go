@@ -114,7 +114,7 @@ func (d *Device) void(ev *event) {
 	if ev.pending != nil {
 		ev.pending.release()
 	}
-	if ev.kind == evInitiated || ev.kind == evResponded {
+	if ev.msg != nil { // built here, so its index is ours to give back
 		d.index.release(ev.index)
 	}
 }
@@ -218,6 +218,10 @@ func (c *controller) initiated(ev *event, out *session.Actions) {
 		p.machine.InitiationFailed(c.now, out)
 	default:
 		p.machine.Initiated(c.now, ev.index, out)
+		if !out.SendHandshake { // no longer wanted
+			c.d.void(ev)
+			return
+		}
 		c.d.index.setPending(ev.index, ev.pending)
 	}
 }
@@ -230,6 +234,9 @@ func (c *controller) responded(ev *event, out *session.Actions) {
 		c.d.void(ev)
 	case ev.keys != nil:
 		p.machine.Responded(c.now, ev.keys, out)
+		if out.Install == nil { // a later initiation was accepted meanwhile
+			c.d.void(ev)
+		}
 	}
 }
 
