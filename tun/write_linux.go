@@ -43,7 +43,7 @@ func (d *linuxDevice) Write(bufs [][]byte, offset int) (int, error) {
 	w.bufs = nil
 	w.merge.reset()
 	d.writers.Put(w)
-	if n < len(bufs) {
+	if n < len(bufs) && err != os.ErrClosed {
 		d.count.writeErrors.Add(uint64(len(bufs) - n))
 	}
 	return n, err

@@ -170,21 +170,15 @@ func (t *TUN) Delete() {
 	if t.deleted {
 		return
 	}
-	t.deleted = true
 	t.up.Store(false)
 	close(t.gone)
-	t.send0(tun.Event{Kind: tun.Deleted})
+	t.tell(tun.Event{Kind: tun.Deleted})
+	t.deleted = true
 }
 
 // tell is called with mu held. Nothing follows the deletion.
 func (t *TUN) tell(e tun.Event) {
-	if !t.deleted {
-		t.send0(e)
-	}
-}
-
-func (t *TUN) send0(e tun.Event) {
-	if t.closed() {
+	if t.deleted || t.closed() {
 		return
 	}
 	select {
