@@ -58,6 +58,15 @@ table inet congestion {
 	}
 }`
 
+// congestMarked does that only to those that know of ECN.
+const congestMarked = `
+table inet congestion {
+	chain in {
+		type filter hook prerouting priority -400;
+		iifname "veth*" udp sport 51821 @th,64,32 0x04000000 %[1]s ecn ect0 %[1]s ecn set ce
+	}
+}`
+
 var families = []string{"ip", "ip6"}
 
 // tosPair is a pair whose right side counts TOS values.
@@ -169,10 +178,7 @@ func TestCongestionUnderLoad(t *testing.T) {
 			t.Fatalf("without congestion: %v", before)
 		}
 		// Only marked packets can be congested: the others would be dropped.
-		must(t, p.right.NFT(fmt.Sprintf(`table inet congestion { chain in {
-			type filter hook prerouting priority -400;
-			iifname "veth*" udp sport 51821 @th,64,32 0x04000000 %[1]s ecn ect0 %[1]s ecn set ce
-		} }`, families[index(outer6)])))
+		must(t, p.right.NFT(fmt.Sprintf(congestMarked, families[index(outer6)])))
 		iperf(t, p.left.NS, p.right.NS, target, "-n", "1M")
 		after := tosCounters(t, p.right.NS)
 		if n := after["inner_ect0"] - before["inner_ect0"]; n != 0 {

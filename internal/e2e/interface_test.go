@@ -126,7 +126,7 @@ func TestInterfaceMovedToAnotherNamespaceAtOnce(t *testing.T) {
 		must(t, err, p.left.IP("link set "+p.left.WG+" netns "+inner.Path))
 		p.configure(t, options{})
 		outside := p.left.NS
-		p.left.NS = inner
+		p.left.NS, p.left.Sockets = inner, outside
 		must(t, p.left.Up(1420, leftTun4+"/24"), p.right.Up(1420, rightTun4+"/24"))
 		pings(t, inner, rightTun4, 2)
 		if !outside.Bound("udp", leftPort) || inner.Bound("udp", leftPort) {

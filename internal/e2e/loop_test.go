@@ -104,10 +104,10 @@ func TestNestedTunnel(t *testing.T) {
 	pings(t, p.left.NS, "192.168.78.3", 5)
 	pings(t, p.left.NS, "fd78::3", 5, "-s", "1000")
 	wantEndpoint(t, far, p.left, endpoint(leftTun4, leftPort))
-	if r := iperf(t, p.left.NS, far.NS, "192.168.78.3", "-n", "4M"); r.Bytes < 2<<20 {
-		t.Errorf("%d bytes arrived of 4 MiB", r.Bytes)
+	if r := iperf(t, p.left.NS, far.NS, "192.168.78.3", "-n", "16M"); r.Bytes < 8<<20 {
+		t.Errorf("%d bytes arrived of 16 MiB", r.Bytes)
 	}
-	if r := iperf(t, p.left.NS, far.NS, "192.168.78.3", "-n", "4M", "-R"); r.Bytes < 2<<20 {
-		t.Errorf("%d bytes arrived of 4 MiB on the way back", r.Bytes)
+	if r := iperf(t, p.left.NS, far.NS, "192.168.78.3", "-n", "16M", "-R"); r.Bytes < 8<<20 {
+		t.Errorf("%d bytes arrived of 16 MiB on the way back", r.Bytes)
 	}
 }

@@ -153,12 +153,12 @@ func TestCommandLine(t *testing.T) {
 			if !p.Alive() {
 				t.Errorf("%s: it went to the background", flag)
 			}
+			if s := p.Stderr() + p.Stdout(); s != "" {
+				t.Errorf("%s: it prints %q", flag, s)
+			}
 			must(t, p.Stop())
 			if err := p.Wait(0); err != nil {
 				t.Error(err)
-			}
-			if s := p.Stderr() + p.Stdout(); s != "" {
-				t.Errorf("%s: it prints %q", flag, s)
 			}
 		}
 	})

@@ -138,7 +138,8 @@ func TestWithoutIPv6(t *testing.T) {
 	if got := strings.TrimSpace(command(t, p.right.NS, "wg", "show", p.right.WG, "listen-port")); got != fmt.Sprint(rightPort) {
 		t.Errorf("listen port is %s, not %d", got, rightPort)
 	}
-	eventually(t, patience, "ping after down and up", func() bool { return ping(t, p.left.NS, rightTun4, 1, "-W", "1") == 1 })
+	eventually(t, patience, "the port is bound again", func() bool { return p.right.Bound("udp", rightPort) })
+	pings(t, p.right.NS, leftTun4, 3) // right has no session now and makes one
 	command(t, p.left.NS, "wg", "set", p.left.WG, "listen-port", "0")
 	if got := strings.TrimSpace(command(t, p.left.NS, "wg", "show", p.left.WG, "listen-port")); got == "0" {
 		t.Error("a port chosen by the system is shown as 0")
@@ -146,68 +147,83 @@ func TestWithoutIPv6(t *testing.T) {
 	pings(t, p.left.NS, rightTun4, 3)
 }
 
-// A better route is taken, and a removed one left, within a second, while
-// traffic runs.
-func TestRouteChangesAreFollowed(t *testing.T) {
-	for _, c := range []struct{ name, target, net, add string }{
-		{"IPv4", "10.9.9.9", "10.9.9.9/32", "10.5.0."},
-		{"IPv6", "fd09::9", "fd09::9/128", "fd05::"},
-	} {
-		bits := "/24"
-		via1 := rightIP4
-		if strings.Contains(c.net, ":") {
-			bits, via1 = "/64", rightIP6
+// twoWays puts a router between left and right that left reaches by two links,
+// first and second. Right is host 9 of network 9; the first link has metric 100.
+func twoWays(t *testing.T, net func(n int, host string) string) func(left, right *nstest.Host) {
+	return func(left, right *nstest.Host) {
+		router, err := left.Lab().Namespace("router")
+		must(t, err,
+			nstest.Join(left.NS, "first", router, "first", 1500),
+			nstest.Join(left.NS, "second", router, "second", 1500),
+			nstest.Join(router, "right", right.NS, "toRouter", 1500),
+			router.Sysctl("net/ipv4/ip_forward", "1"), router.Sysctl("net/ipv6/conf/all/forwarding", "1"),
+			router.IP(nstest.AddAddress(net(4, "2"), "first"), nstest.AddAddress(net(5, "2"), "second"), nstest.AddAddress(net(9, "1"), "right")),
+			left.IP(nstest.AddAddress(net(4, "1"), "first"), nstest.AddAddress(net(5, "1"), "second")),
+			right.IP(nstest.AddAddress(net(9, "9"), "toRouter"), "route add default via "+host(net(9, "1"))),
+			left.IP("route add "+net(9, "0")+" via "+host(net(4, "2"))+" metric 100"),
+			left.NFT(`table inet e2e {
+				counter first {}
+				counter second {}
+				chain out {
+					type filter hook output priority 0;
+					oifname first udp dport 51822 counter name first
+					oifname second udp dport 51822 counter name second
+				}
+			}`),
+		)
+		for _, dev := range []string{"first", "second", "right"} { // a router looks for neighbours from a link-local address
+			must(t, router.IP("addr add fe80::1/64 dev "+dev+" nodad"))
 		}
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			p := newPair(t, options{before: func(left, right *nstest.Host) {
-				must(t,
-					nstest.Join(left.NS, "second1", right.NS, "second2", 1500),
-					left.IP(nstest.AddAddress(c.add+"1"+bits, "second1"), "route add "+c.net+" via "+via1+" metric 100"),
-					right.IP(nstest.AddAddress(c.add+"2"+bits, "second2"), nstest.AddAddress(c.net, "lo")),
-					left.NFT(`table inet e2e {
-						counter first {}
-						counter second {}
-						chain out {
-							type filter hook output priority 0;
-							oifname veth1 udp dport 51822 counter name first
-							oifname second1 udp dport 51822 counter name second
-						}
-					}`),
-				)
-				for _, h := range []*nstest.Host{left, right} {
-					for _, which := range []string{"all", rightOr(h == right, rightVeth, leftVeth), rightOr(h == right, "second2", "second1")} {
-						must(t, h.Sysctl("net/ipv4/conf/"+which+"/rp_filter", "0"))
-					}
-				}
-			}})
-			setEndpoint(t, p.left, p.right, endpoint(c.target, rightPort))
-			pings(t, p.left.NS, rightTun4, 3)
-			_, err := p.left.Start(nstest.Command{Args: []string{"ping", "-n", "-q", "-i", "0.02", rightTun4}})
-			must(t, err)
-			uses := func(link string) func() bool {
-				count := func() int64 {
-					n, err := p.left.Counters("inet", "e2e")
-					must(t, err)
-					return n[link]
-				}
-				before := count()
-				return func() bool { return count() > before+3 }
-			}
-			eventually(t, time.Second, "the first route is used", uses("first"))
-			// 1 s is promised; a busy machine gets as much again.
-			must(t, p.left.IP("route add "+c.net+" via "+c.add+"2 metric 50"))
-			eventually(t, 2*time.Second, "the better route is used", uses("second"))
-			must(t, p.left.IP("route del "+c.net+" via "+c.add+"2 metric 50"))
-			eventually(t, 2*time.Second, "the removed route is left", uses("first"))
-			pings(t, p.left.NS, rightTun4, 3)
-		})
+		for _, dev := range []string{"all", "first", "second"} { // the old source may come by the new link once
+			must(t, router.Sysctl("net/ipv4/conf/"+dev+"/rp_filter", "0"), left.Sysctl("net/ipv4/conf/"+dev+"/rp_filter", "0"))
+		}
 	}
 }
 
-func rightOr(right bool, r, l string) string {
-	if right {
-		return r
+// host is a prefix without its length.
+func host(prefix string) string {
+	address, _, _ := strings.Cut(prefix, "/")
+	return address
+}
+
+// A better route is taken, and a removed one left, within a second, while
+// traffic runs.
+func TestRouteChangesAreFollowed(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		net  func(n int, host string) string
+	}{
+		{"IPv4", func(n int, host string) string { return fmt.Sprintf("10.%d.0.%s/24", n, host) }},
+		{"IPv6", func(n int, host string) string { return fmt.Sprintf("fd0%d::%s/64", n, host) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, options{before: twoWays(t, c.net)})
+			setEndpoint(t, p.left, p.right, endpoint(host(c.net(9, "9")), rightPort))
+			pings(t, p.left.NS, rightTun4, 3)
+			_, err := p.left.Start(nstest.Command{Args: []string{"ping", "-n", "-q", "-i", "0.02", rightTun4}})
+			must(t, err)
+			count := func(link string) int64 {
+				n, err := p.left.Counters("inet", "e2e")
+				must(t, err)
+				return n[link]
+			}
+			uses := func(link string) func() bool {
+				before := count(link)
+				return func() bool { return count(link) > before+3 }
+			}
+			better := "route %s " + c.net(9, "0") + " via " + host(c.net(5, "2")) + " metric 50"
+			eventually(t, 2*time.Second, "the first route is used", uses("first"))
+			// 1 s is promised; a busy machine gets as much again.
+			must(t, p.left.IP(fmt.Sprintf(better, "add")))
+			eventually(t, 2*time.Second, "the better route is used", uses("second"))
+			eventually(t, 2*time.Second, "right sees the address of the second link", func() bool {
+				return peer(t, p.right, p.left).Endpoint == endpoint(host(c.net(5, "1")), leftPort)
+			})
+			must(t, p.left.IP(fmt.Sprintf(better, "del")))
+			eventually(t, 2*time.Second, "the removed route is left", uses("first"))
+			wantEndpoint(t, p.left, p.right, endpoint(host(c.net(9, "9")), rightPort))
+			pings(t, p.left.NS, rightTun4, 3)
+		})
 	}
-	return l
 }

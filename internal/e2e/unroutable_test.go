@@ -10,16 +10,29 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"culvert/internal/nstest"
 )
 
-// sendError sends UDP datagrams to an address until the socket reports an
-// error, as it does when an ICMP error comes back, or the time is over.
+// sendError sends a UDP datagram to an address and waits for the error that an
+// ICMP message brings back. The kernel keeps back those that may pass unless
+// it is asked for them (IP_RECVERR, ip(7)).
 func sendError(t *testing.T, n *nstest.NS, to string) (err error) {
 	t.Helper()
+	dialer := net.Dialer{Control: func(network, _ string, c syscall.RawConn) (err error) {
+		level, option := unix.SOL_IP, unix.IP_RECVERR
+		if network == "udp6" {
+			level, option = unix.SOL_IPV6, unix.IPV6_RECVERR
+		}
+		if control := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, 1) }); control != nil {
+			return control
+		}
+		return err
+	}}
 	var c net.Conn
-	must(t, n.Do(func() error {
-		c, err = net.Dial("udp", net.JoinHostPort(to, "9"))
+	must(t, n.Do(func() (err error) {
+		c, err = dialer.Dial("udp", net.JoinHostPort(to, "9"))
 		return err
 	}))
 	defer c.Close()

@@ -48,6 +48,8 @@ type Host struct {
 	Keys
 	// WG is the name of the WireGuard interface.
 	WG string
+	// Sockets is where the daemon was started if that is another namespace.
+	Sockets *NS
 	// Daemon serves it, in the foreground. Nil until StartDaemon.
 	Daemon *Process
 }
@@ -101,14 +103,38 @@ func (h *Host) Configure(text string) error {
 	return err
 }
 
-// Up gives the interface its addresses (with prefix length) and MTU and sets
-// it up. IPv6 addresses are usable at once.
+// Up gives the interface its addresses (with prefix length) and MTU, sets it
+// up and waits until the daemon has noticed and bound a port in the namespace
+// it was started in. IPv6 addresses are usable at once.
 func (h *Host) Up(mtu int, addresses ...string) error {
 	lines := []string{fmt.Sprintf("link set %s mtu %d", h.WG, mtu)}
 	for _, a := range addresses {
 		lines = append(lines, AddAddress(a, h.WG))
 	}
-	return h.IP(append(lines, "link set "+h.WG+" up")...)
+	if err := h.IP(append(lines, "link set "+h.WG+" up")...); err != nil {
+		return err
+	}
+	return h.Listening()
+}
+
+// Listening waits until the port that wg(8) shows is bound.
+func (h *Host) Listening() error {
+	out, err := h.Run("wg", "show", h.WG, "listen-port")
+	if err != nil {
+		return err
+	}
+	port, err := strconv.Atoi(strings.TrimSpace(out))
+	if err != nil {
+		return err
+	}
+	where := h.NS
+	if h.Sockets != nil {
+		where = h.Sockets
+	}
+	if !Eventually(10*time.Second, func() bool { return where.Bound("udp", port) }) {
+		return fmt.Errorf("%s: port %d is not bound 10 s after %s was set up", h.Label, port, h.WG)
+	}
+	return nil
 }
 
 // AddAddress is the line for ip(8) that adds an address.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,8 @@ type Lab struct {
 	Dir string
 
 	mark string // value of markVar in the environment of every process
+
+	links atomic.Int64 // made by Join
 
 	mu        sync.Mutex
 	closed    bool

@@ -114,12 +114,16 @@ func (n *NS) NFT(script string) error {
 	return err
 }
 
+// firstIndex is above all indices the kernel gives by itself.
+const firstIndex = 1000
+
 // Join connects two namespaces with a veth pair. The ends are called ifA and
 // ifB and are up; mtu is that of both.
 func Join(a *NS, ifA string, b *NS, ifB string, mtu int) error {
-	// The indices differ, or the kernel would wait up to a second before it
-	// believes in the carrier of the second end.
-	if err := a.IP(fmt.Sprintf("link add %s mtu %d type veth peer name %s mtu %d netns %s", ifA, mtu, ifB, mtu, b.Path)); err != nil {
+	// The indices must differ, or the kernel takes up to a second to believe in
+	// the carrier (linkwatch), and IPv6 waits for that.
+	index := firstIndex + a.lab.links.Add(1)
+	if err := a.IP(fmt.Sprintf("link add %s index %d mtu %d type veth peer name %s mtu %d netns %s", ifA, index, mtu, ifB, mtu, b.Path)); err != nil {
 		return err
 	}
 	if err := a.IP("link set " + ifA + " up"); err != nil {
