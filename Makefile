@@ -1,0 +1,81 @@
+# See `make help`. Variables: PREFIX, DESTDIR, VERSION, GO.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+BINDIR   = $(PREFIX)/bin
+MANDIR   = $(PREFIX)/share/man/man8
+# Where systemd looks: its own place for units of packages, ours for the rest.
+UNITDIR ?= $(if $(filter /usr,$(PREFIX)),/usr/lib/systemd/system,$(PREFIX)/lib/systemd/system)
+
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
+BUILD    = CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+# Everything but the end-to-end tests, which have a target of their own.
+PACKAGES = $$($(GO) list ./... | grep -v '/internal/e2e$$')
+GOFILES  = $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')
+FUZZTIME ?= 20s
+
+.DELETE_ON_ERROR:
+.PHONY: all build test check unit e2e run bench fuzz lint deps install uninstall clean help
+
+all: build
+
+build: ## build bin/culvert, static
+	$(BUILD) -o bin/culvert ./cmd/culvert
+
+# In this order also with -j: a failure of the quick ones is told first.
+test: ## everything: check, unit, e2e; installs missing programs when root
+	$(MAKE) deps
+	$(MAKE) check
+	$(MAKE) unit
+	$(MAKE) e2e
+
+check: ## gofmt and go vet
+	@bad=$$(gofmt -l $(GOFILES)); test -z "$$bad" || { echo "gofmt would change:" $$bad; exit 1; }
+	$(GO) vet ./...
+
+unit: ## unit tests under the race detector
+	$(GO) test -race -timeout 240s $(PACKAGES)
+
+e2e: build ## end-to-end tests in network namespaces; needs root
+	CULVERT_E2E=require CULVERT=$(CURDIR)/bin/culvert $(GO) test -count=1 -timeout 300s ./internal/e2e/...
+
+run: build ## two hosts on this machine and a tunnel between them, shown step by step
+	$(GO) run ./internal/demo
+
+bench: build ## throughput, latency and memory beside wireguard-go
+	scripts/deps ip wg ping iperf3
+	$(GO) run ./internal/bench
+
+fuzz: ## every fuzz test for FUZZTIME
+	@set -e; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | cut -d' ' -f2); do \
+			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+lint: check ## check, and staticcheck if it is there
+	@if command -v staticcheck >/dev/null; then staticcheck ./...; \
+	else echo "staticcheck is not installed (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
+
+deps: ## install (as root) or name the programs that tests and benchmarks need
+	scripts/deps gcc ip wg wg-quick nft ping iperf3 tcpdump ethtool setpriv
+
+# Under sudo there may be no go: then what was built before is installed.
+install: ## install the daemon, its manual page and its systemd unit
+	@if command -v $(GO) >/dev/null; then $(MAKE) build; \
+	elif test -x bin/culvert; then echo "no $(GO) here: installing bin/culvert as it is"; \
+	else echo "no $(GO) here: run make first"; exit 1; fi
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MANDIR)' '$(DESTDIR)$(UNITDIR)'
+	install -m 0755 bin/culvert '$(DESTDIR)$(BINDIR)/culvert'
+	install -m 0644 packaging/culvert.8 '$(DESTDIR)$(MANDIR)/culvert.8'
+	sed 's|@BINDIR@|$(BINDIR)|g' packaging/culvert@.service > '$(DESTDIR)$(UNITDIR)/culvert@.service'
+	chmod 0644 '$(DESTDIR)$(UNITDIR)/culvert@.service'
+
+uninstall: ## remove what install installed
+	rm -f '$(DESTDIR)$(BINDIR)/culvert' '$(DESTDIR)$(MANDIR)/culvert.8' '$(DESTDIR)$(UNITDIR)/culvert@.service'
+
+clean: ## remove what was built
+	rm -rf bin
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t h; do printf '  %-10s %s\n' "$$t" "$$h"; done
