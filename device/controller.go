@@ -108,6 +108,9 @@ func (d *Device) deliverEvent(ev event) {
 
 // void wipes the secrets of an event that came too late.
 func (d *Device) void(ev *event) {
+	if ev.opened != nil {
+		ev.opened.Wipe()
+	}
 	if ev.keys != nil {
 		ev.keys.Wipe()
 	}
@@ -178,21 +181,24 @@ func (c *controller) handle(ev *event) {
 // initiation accepts or refuses an authenticated initiation.
 func (c *controller) initiation(ev *event, out *session.Actions) {
 	p := ev.peer
-	if ev.id != c.d.identity.Load() {
-		return // made for a key we no longer have
+	if ev.id != c.d.identity.Load() { // made for a key we no longer have
+		c.d.void(ev)
+		return
 	}
-	switch err := p.machine.Initiation(c.now, ev.opened, out); {
-	case err == nil:
-		p.accepted = ev.opened
+	err := p.machine.Initiation(c.now, ev.opened, out)
+	if err == nil {
 		p.endpoint.Store(ev.from)
 		p.rx.Add(noise.InitiationSize)
 		p.activity.received(c.now, 0)
-	case errors.Is(err, session.ErrTooSoon):
-		c.d.dropped(c.now, DropTooSoon, 1, p)
-	default:
-		c.d.dropped(c.now, DropOldTimestamp, 1, p)
-		c.d.oldTimestamp(p)
+		return
 	}
+	c.d.void(ev)
+	if errors.Is(err, session.ErrTooSoon) {
+		c.d.dropped(c.now, DropTooSoon, 1, p)
+		return
+	}
+	c.d.dropped(c.now, DropOldTimestamp, 1, p)
+	c.d.oldTimestamp(p)
 }
 
 // response takes the keys of an authenticated response.

@@ -246,6 +246,10 @@ func (d *Device) drain() {
 		select {
 		case ev := <-d.events:
 			d.void(&ev)
+		case j := <-d.jobs:
+			if j.answer != nil {
+				j.answer.Wipe()
+			}
 		default:
 			return
 		}

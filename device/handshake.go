@@ -212,6 +212,9 @@ func (d *Device) build(j hsJob) {
 	if j.answer != nil {
 		ev.kind = evResponded
 	}
+	if j.answer != nil {
+		defer j.answer.Wipe()
+	}
 	id := d.identity.Load()
 	if id == nil {
 		d.deliverEvent(ev)

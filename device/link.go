@@ -42,7 +42,6 @@ func (c *controller) linkDown() {
 func (c *controller) clear(p *peer) {
 	var out session.Actions
 	p.epoch++
-	p.accepted = nil
 	p.machine.Clear(&out)
 	c.perform(p, &out, nil)
 	c.d.dropStaged(p, c.now, DropNoSession)

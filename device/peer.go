@@ -37,7 +37,6 @@ type peer struct {
 	timer     timers.Entry[peer]
 	keys      [3]*keypair // those whose index is ours, in no order
 	waiting   *pending    // our handshake under way
-	accepted  *noise.OpenedInitiation
 	jar       noise.CookieJar
 	prefixes  routes.List
 	keepalive uint16 // seconds

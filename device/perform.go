@@ -50,8 +50,7 @@ func (c *controller) handshakes(p *peer, out *session.Actions, ev *event) {
 		c.build(p, hsJob{peer: p, epoch: p.epoch, stamp: stamp})
 	}
 	if out.Respond {
-		c.build(p, hsJob{peer: p, epoch: p.epoch, answer: p.accepted})
-		p.accepted = nil
+		c.build(p, hsJob{peer: p, epoch: p.epoch, answer: ev.opened})
 	}
 	if out.SendHandshake {
 		p.jar.Seal(c.now, p.public, ev.msg)
@@ -75,10 +74,12 @@ func (c *controller) build(p *peer, j hsJob) {
 	case c.d.jobs <- j:
 	default:
 		c.d.dropped(c.now, DropHandshakes, 1, p)
-		if j.answer == nil {
-			var out session.Actions
-			p.machine.InitiationFailed(c.now, &out)
+		if j.answer != nil {
+			j.answer.Wipe()
+			return
 		}
+		var out session.Actions
+		p.machine.InitiationFailed(c.now, &out)
 	}
 }
 
