@@ -26,8 +26,8 @@ type parent struct{ pipe *os.File }
 
 // adopt is the parent, nil if there is none, and takes its descriptors.
 func adopt(o *options) (*parent, error) {
-	value, ok := os.LookupEnv(childEnv)
-	if !ok {
+	value := os.Getenv(childEnv)
+	if value == "" {
 		return nil, nil
 	}
 	os.Unsetenv(childEnv)
@@ -64,6 +64,7 @@ func daemonize(o *options) error {
 	}
 	numbers := []string{hand(cmd, w), handFD(cmd, o.TunFD), handFD(cmd, o.UAPIFD)}
 	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join(numbers, ","))
+	keepFromChild()
 	err = cmd.Start()
 	for _, f := range cmd.ExtraFiles {
 		f.Close()
@@ -85,7 +86,6 @@ func handFD(cmd *exec.Cmd, fd int) string {
 	if fd < 0 {
 		return "-1"
 	}
-	closeOnExec(fd) // or the child would have it twice
 	return hand(cmd, os.NewFile(uintptr(fd), "handed down"))
 }
 

@@ -22,4 +22,10 @@ func notifySignals() (end, cycle, status <-chan os.Signal) {
 // ownSession keeps signals meant for the parent's terminal from the child.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-func closeOnExec(fd int) { syscall.CloseOnExec(fd) }
+// keepFromChild marks what was inherited, so that the child has nothing but
+// what is handed to it: somebody may wait for the end of a pipe.
+func keepFromChild() {
+	for fd := 3; fd < 1024; fd++ {
+		syscall.CloseOnExec(fd) // most are not open, which does no harm
+	}
+}

@@ -15,4 +15,4 @@ func notifySignals() (end, cycle, status <-chan os.Signal) {
 
 func ownSession() *syscall.SysProcAttr { return nil }
 
-func closeOnExec(int) {}
+func keepFromChild() {}
