@@ -1,0 +1,186 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"culvert/noise"
+)
+
+// T1 is due, but a response went out meanwhile: as after any handshake
+// message the next initiation waits 5 s.
+func TestRetransmitWaitsForOwnResponse(t *testing.T) {
+	b := newBare(t)
+	b.need(0, DataWaits)
+	b.initiated(1)
+	b.accept(3*time.Second, 100)
+	b.responded(2, 100)
+	if out := b.advance(2*time.Second, Activity{}); out != (Actions{}) {
+		t.Fatalf("2 s after the response: %+v", out)
+	}
+	if out := b.advance(3*time.Second, Activity{}); !out.Initiate || out.Attempt != 2 {
+		t.Fatalf("5 s after the response: %+v", out)
+	}
+}
+
+// T5 counts from handshake messages too, whether or not the data path notes them.
+func TestPersistentCountsFromHandshake(t *testing.T) {
+	b := newBare(t)
+	b.after(0, func(out *Actions) { b.m.SetPersistentKeepalive(b.now, 6*time.Second, true, out) })
+	b.initiated(1)
+	b.advance(5*time.Second, Activity{}) // T1
+	b.initiated(2)
+	if at, _ := b.m.Deadline(); at != epoch.Add(10*time.Second) { // T1, not T5 at 6 s
+		t.Fatalf("deadline at %v", at.Sub(epoch))
+	}
+	b.response(2) // at 5 s
+	for _, want := range []time.Duration{11, 15, 17} {
+		at, _ := b.m.Deadline()
+		if at != epoch.Add(want*time.Second) {
+			t.Fatalf("deadline at %v, want %v s", at.Sub(epoch), int(want))
+		}
+		out := b.advance(at.Sub(b.now), Activity{})
+		if out.Keepalive != (want != 15) { // 15: the look
+			t.Fatalf("at %v s: %+v", int(want), out)
+		}
+	}
+}
+
+// Giving up cancels T2, also one that is due at the same time.
+func TestGiveUpCancelsPassiveKeepalive(t *testing.T) {
+	b := newBare(t)
+	b.session(1)
+	b.need(6*time.Second, ConfigChanged)
+	b.initiated(2)
+	for range 19 {
+		b.advance(5*time.Second, Activity{})
+		b.initiated(3)
+	}
+	out := b.advance(5*time.Second, Activity{UnackedSince: b.now.Add(-5 * time.Second)})
+	if !out.DropStaged || !out.ClearUnacked || out.Keepalive {
+		t.Errorf("%+v", out)
+	}
+}
+
+// The last look is 10 s after the youngest key has died: a batch under way
+// then may have noted something. After that there is only T4.
+func TestLastLook(t *testing.T) {
+	b := newBare(t)
+	b.session(1)
+	var looks []time.Duration
+	for len(looks) < 21 {
+		at, ok := b.m.Deadline()
+		if !ok {
+			break
+		}
+		b.advance(at.Sub(b.now), Activity{})
+		looks = append(looks, at.Sub(epoch)/time.Second)
+	}
+	if n := len(looks); n != 20 || looks[17] != 180 || looks[18] != 190 || looks[19] != 540 {
+		t.Errorf("looks at %d", looks)
+	}
+}
+
+// What is found only by that last look is still done.
+func TestLastLookSeesT2(t *testing.T) {
+	b := newBare(t)
+	b.session(1)
+	for b.now < epoch.Add(180*time.Second) {
+		b.advance(10*time.Second, Activity{})
+	}
+	out := b.advance(10*time.Second, Activity{UnackedSince: epoch.Add(179 * time.Second)})
+	if !out.Initiate || out.InitiateReason != PassiveKeepalive || !out.ClearUnacked {
+		t.Errorf("%+v", out)
+	}
+}
+
+// A session came of the older initiation while a newer one was built.
+func TestResponseWhileBuilding(t *testing.T) {
+	b := newBare(t)
+	b.need(0, DataWaits)
+	b.initiated(1)
+	b.need(6*time.Second, DataWaits)
+	b.response(1)
+	out := b.initiated(2)
+	b.forgotten(out, 2)
+	if out.SendHandshake {
+		t.Error("it is sent")
+	}
+}
+
+// A request that was put off is served by the other side's session as well.
+func TestConfirmedServesWhatWaits(t *testing.T) {
+	b := newBare(t)
+	b.accept(0, 100)
+	b.responded(1, 100)
+	b.need(time.Second, DataWaits)
+	b.confirmed(1)
+	if out := b.advance(10*time.Second, Activity{}); out.Initiate {
+		t.Errorf("%+v", out)
+	}
+}
+
+// Handshake messages cancel T2 and T3 as any other.
+func TestHandshakeMessagesCancel(t *testing.T) {
+	b := newBare(t)
+	b.session(1)
+	b.need(6*time.Second, ConfigChanged)
+	if out := b.initiated(2); !out.ClearUnacked || out.ClearUnanswered {
+		t.Errorf("initiation sent: %+v", out)
+	}
+	if out := b.response(2); !out.ClearUnanswered || out.ClearUnacked {
+		t.Errorf("response received: %+v", out)
+	}
+	if out := b.accept(6*time.Second, 100); !out.ClearUnanswered || out.ClearUnacked {
+		t.Errorf("initiation received: %+v", out)
+	}
+	if out := b.responded(3, 100); !out.ClearUnacked || out.ClearUnanswered {
+		t.Errorf("response sent: %+v", out)
+	}
+}
+
+// A key asks for its renewal once; then T1 sees to it.
+func TestRenewalOncePerKey(t *testing.T) {
+	b := newBare(t)
+	b.session(1)
+	b.need(120*time.Second, RekeySending)
+	b.initiated(2)
+	if out := b.need(6*time.Second, RekeySending); out != (Actions{}) {
+		t.Errorf("%+v", out)
+	}
+}
+
+// The initiation being built will go to the new endpoint anyway.
+func TestEndpointChangedWhileBuilding(t *testing.T) {
+	b := newBare(t)
+	b.need(0, DataWaits)
+	if out := b.after(0, func(out *Actions) { b.m.EndpointChanged(b.now, out) }); out != (Actions{}) {
+		t.Errorf("%+v", out)
+	}
+}
+
+func TestClearKeepsTheRateOfInitiations(t *testing.T) {
+	b := newBare(t)
+	b.accept(0, 100)
+	b.after(0, b.m.Clear)
+	in := noise.OpenedInitiation{RemoteIndex: 101, Timestamp: stampOf(b.now.Add(time.Second))}
+	for _, c := range []struct {
+		after time.Duration
+		want  error
+	}{{19 * time.Millisecond, ErrTooSoon}, {time.Millisecond, nil}} {
+		b.now = b.now.Add(c.after)
+		if err := b.m.Initiation(b.now, &in, &Actions{}); err != c.want {
+			t.Errorf("%v, want %v", err, c.want)
+		}
+	}
+}
+
+// The old private key's handshakes are gone, both ways.
+func TestExpireRetiresHandshakes(t *testing.T) {
+	b := newBare(t)
+	b.need(0, DataWaits)
+	b.initiated(1)
+	b.accept(0, 100)
+	b.forgotten(b.after(0, func(out *Actions) { b.m.Expire(b.now, out) }), 1)
+	b.forgotten(b.responded(2, 100), 2)
+}
