@@ -115,7 +115,7 @@ var dropCases = map[Reason]struct {
 	DropDown: {make: func(t *testing.T, p *pair) (*host, uint64) {
 		p.a.tun.Down()
 		synctest.Wait()
-		p.a.net.fails = syscall.EADDRINUSE // somebody took the port meanwhile
+		p.a.net.fail(syscall.EADDRINUSE) // somebody took the port meanwhile
 		p.a.tun.Up()
 		synctest.Wait()
 		p.a.send(p.a.packet4(p.b, "x"))

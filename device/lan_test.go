@@ -95,6 +95,25 @@ func (h *lanHost) setAddrs(addrs ...netip.Addr) {
 	h.addrs = addrs
 }
 
+// fail makes every Listen fail from now on; nil: no more.
+func (h *lanHost) fail(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fails = err
+}
+
+// open is the number of sockets the host has open.
+func (h *lanHost) open() (n int) {
+	h.l.mu.Lock()
+	defer h.l.mu.Unlock()
+	for s := range h.l.all {
+		if s.host == h {
+			n++
+		}
+	}
+	return n
+}
+
 // source is the address that the host sends to dst from.
 func (h *lanHost) source(to *conn.Endpoint) (a netip.Addr, lost bool) {
 	if to.Local.IsValid() {

@@ -86,6 +86,9 @@ func (h *host) close() {
 		if n := h.d.budget.used.Load(); n != 0 {
 			h.t.Errorf("%s: %d bytes of the budget were not given back", h.name, n)
 		}
+		if n := h.d.stageBudget.used.Load(); n != 0 {
+			h.t.Errorf("%s: %d bytes of staged packets were not given back", h.name, n)
+		}
 		if n := h.d.index.len(); n != 0 {
 			h.t.Errorf("%s: %d indices were not released", h.name, n)
 		}
