@@ -13,18 +13,22 @@ type Time = clock.Time
 const (
 	// RekeyTimeout is the least time between two initiations, and what T1 waits.
 	RekeyTimeout = 5 * time.Second
-	// RekeyAfterTime is the age at which the initiator of a key renews it when it sends.
+	// RekeyAfterTime is the age at which the initiator of a key renews it
+	// when it sends.
 	RekeyAfterTime = 120 * time.Second
 	// RejectAfterTime is the age from which a key neither sends nor receives.
 	RejectAfterTime = 180 * time.Second
-	// KeepaliveTimeout is how long received data may go without anything sent (T2).
+	// KeepaliveTimeout is how long received data may go without anything sent
+	// (T2).
 	KeepaliveTimeout = 10 * time.Second
-	// MaxJitter is the largest jitter of T1 and T3; it is drawn from [0, MaxJitter].
+	// MaxJitter is the largest jitter of T1 and T3; it is drawn from [0,
+	// MaxJitter].
 	MaxJitter = 333 * time.Millisecond
 	// MaxTimerHandshakes is how many retries may have been made when T1 fires
 	// for another one to be made: 90 s / RekeyTimeout.
 	MaxTimerHandshakes = 18
-	// RekeyAfterMessages is the counter above which a key is renewed when it sends.
+	// RekeyAfterMessages is the counter above which a key is renewed when it
+	// sends.
 	RekeyAfterMessages = 1 << 60
 	// RejectAfterMessages is the first counter that is never sent: 2^64 - 1 less
 	// the effective replay window (8128), less 1.
@@ -33,9 +37,10 @@ const (
 	// NewHandshakeTimeout is how long sent data may go unanswered (T3), before
 	// jitter: the other side's T2 and a round trip.
 	NewHandshakeTimeout = KeepaliveTimeout + RekeyTimeout
-	// RekeyOnReceiveAfter is the age at which the initiator of a key renews it
-	// when it receives: late enough that sending would have done it (RekeyAfterTime), early
-	// enough that the renewal is there before the key is rejected.
+	// RekeyOnReceiveAfter is the age at which the initiator of a key renews
+	// it when it receives: late enough that sending would have done it
+	// (RekeyAfterTime), early enough that the renewal is there before the key
+	// is rejected.
 	RekeyOnReceiveAfter = RejectAfterTime - KeepaliveTimeout - RekeyTimeout
 	// ZeroKeysAfter is how long secrets outlive the last derived session (T4).
 	ZeroKeysAfter = 3 * RejectAfterTime

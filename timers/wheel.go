@@ -4,8 +4,9 @@ import "math/bits"
 
 // The wheel has 4096 slots of 2^26 ns (67 ms) each, a revolution of 275 s.
 //
-//   - 67 ms: the only deadlines the protocol has are seconds long, and it adds
-//     up to 333 ms of jitter itself. A power of two turns the division into a shift.
+//   - 67 ms: the only deadlines the protocol has are seconds long, and it
+//     adds up to 333 ms of jitter itself. A power of two turns the division
+//     into a shift.
 //   - 4096: a revolution is longer than every deadline but T4 (540 s, passed
 //     over once) and very long persistent keepalives. The slots are
 //     32 KiB, and a two-level bitmap of them has 64 words and one summary word,
@@ -15,7 +16,8 @@ import "math/bits"
 // linked once and unlinked once.
 const (
 	tickBits = 26
-	// Tick is the wheel's grain: an entry fires less than this after its deadline.
+	// Tick is the wheel's grain: an entry fires less than this after its
+	// deadline.
 	Tick      = Time(1) << tickBits
 	slotCount = 4096
 	slotMask  = slotCount - 1
@@ -23,8 +25,9 @@ const (
 )
 
 // Entry is a peer's place in a Wheel, embedded in the peer: 32 bytes. Owner
-// is set once, before the first Arm; what else there is belongs to the wheel. The zero
-// value with an Owner is ready and not armed. Do not copy it while it is armed.
+// is set once, before the first Arm; what else there is belongs to the wheel.
+// The zero value with an Owner is ready and not armed. Do not copy it while
+// it is armed.
 type Entry[T any] struct {
 	Owner      *T
 	next, prev *Entry[T] // ring of the slot; nil when not armed
@@ -112,7 +115,8 @@ func (w *Wheel[T]) Next() (Time, bool) {
 	return Time(from+ahead) << tickBits, true
 }
 
-// occupied is the first occupied slot at or after from, going round. Some slot is.
+// occupied is the first occupied slot at or after from, going round. Some
+// slot is.
 func (w *Wheel[T]) occupied(from int64) int64 {
 	word := from / 64
 	if rest := w.words[word] >> (from % 64); rest != 0 {
@@ -128,11 +132,12 @@ func (w *Wheel[T]) occupied(from int64) int64 {
 }
 
 // Expire disarms the entries whose deadline has passed and calls fire for
-// each, in the order of ticks. Time counts in ticks: an entry never fires early, and late by
-// less than a tick if Expire is called when Next says so; within a tick
-// further calls do nothing and cost nothing. fire may arm and disarm any
-// entry, its own included; what it arms does not fire in this call. A
-// jump of the clock costs one revolution at most, and only the slots occupied.
+// each, in the order of ticks. Time counts in ticks: an entry never fires
+// early, and late by less than a tick if Expire is called when Next says so;
+// within a tick further calls do nothing and cost nothing. fire may arm and
+// disarm any entry, its own included; what it arms does not fire in this
+// call. A jump of the clock costs one revolution at most, and only the slots
+// occupied.
 func (w *Wheel[T]) Expire(now Time, fire func(*T)) {
 	target := int64(now >> tickBits)
 	if target <= w.tick {

@@ -21,19 +21,21 @@ type Activity struct {
 // fields. The caller resets it (*out = Actions{}) before each call; zero
 // fields ask for nothing.
 type Actions struct {
-	// Forget are the receiver indices (handshakes and keypairs) that no longer
-	// lead here; their secrets are retired: the owner wipes them once nothing in flight
-	// uses them. ForgetN of them: at most a handshake and three keypairs.
+	// Forget are the receiver indices (handshakes and keypairs) that no
+	// longer lead here; their secrets are retired: the owner wipes them once
+	// nothing in flight uses them. ForgetN of them: at most a handshake and
+	// three keypairs.
 	Forget  [4]uint32
 	ForgetN int
 
 	// Install is a new keypair: from now on receive with it, under its
 	// LocalIndex. After Response that is the index of the handshake it came
-	// from, which is not in Forget: the index now leads to the keypair, and the owner
-	// wipes the handshake.
+	// from, which is not in Forget: the index now leads to the keypair, and
+	// the owner wipes the handshake.
 	Install *noise.Keypair
 
-	// SetSendKey: data is sent with SendKey from now on; nil: there is no usable key.
+	// SetSendKey: data is sent with SendKey from now on; nil: there is no
+	// usable key.
 	SetSendKey bool
 	SendKey    *noise.Keypair
 

@@ -4,7 +4,8 @@
 //
 // # The five timers in words
 //
-// Numbers are in package timers; all times are boot time, which runs through suspend.
+// Numbers are in package timers; all times are boot time, which runs through
+// suspend.
 //
 // T1, retransmit handshake. Armed when an initiation goes out, for 5 s and
 // jitter. A response, or the confirmation of a session the other side began,
@@ -14,11 +15,11 @@
 // it is not, so that the secrets of the last attempt go too. A request that is
 // no retry (new data, a persistent keepalive, ...) starts the count anew.
 //
-// T2, passive keepalive. Runs from the first data received since we last
-// sent anything authentic, for 10 s. Then the other side gets a keepalive, so
-// that its T3 learns its data arrived. If still more data came while T2 ran, it is
-// armed once more. A keepalive received never arms it, else two idle
-// peers would answer each other for ever.
+// T2, passive keepalive. Runs from the first data received since we last sent
+// anything authentic, for 10 s. Then the other side gets a keepalive, so that
+// its T3 learns its data arrived. If still more data came while T2 ran, it is
+// armed once more. A keepalive received never arms it, else two idle peers
+// would answer each other for ever.
 //
 // T3, new handshake. Runs from the first data sent since we last received
 // anything authentic, for 15 s and jitter: T2 of the other side and a
@@ -38,12 +39,12 @@
 // # Who arms T2, T3 and T5
 //
 // Nobody. The data path only notes since when data is unanswered and
-// unacknowledged and when traffic last was (Activity), a few stores per batch. While
-// there is a session, the machine asks to be looked at every 10 s, learns from
-// these notes which rules run, and names their exact deadlines. No rule
-// is shorter than 10 s but a persistent keepalive, whose deadline only moves
-// away while there is traffic; so none is missed, and steady traffic never touches
-// a timer.
+// unacknowledged and when traffic last was (Activity), a few stores per
+// batch. While there is a session, the machine asks to be looked at every 10
+// s, learns from these notes which rules run, and names their exact
+// deadlines. No rule is shorter than 10 s but a persistent keepalive, whose
+// deadline only moves away while there is traffic; so none is missed, and
+// steady traffic never touches a timer.
 //
 // # Key slots
 //
@@ -58,24 +59,38 @@
 //
 // What falls out is retired: its index is in Actions.Forget, exactly once.
 //
-// An initiation of ours that is on the way is not given up when one of the
-// other side is accepted. (The kernel has room for one handshake per peer, so
-// two that begin at once wait for T1; here both succeed at once.) It is given
-// up when the other side's session is confirmed.
+// # Where the kernel does otherwise
+//
+//   - An initiation of ours that is on the way is not given up when one of the
+//     other side is accepted, but when the other side's session is confirmed.
+//     The kernel has room for one handshake per peer, so two that begin at
+//     once both wait for T1; here both succeed at once.
+//   - A request within REKEY_TIMEOUT of the last handshake message that no
+//     retry will serve (a responder whose session was never confirmed) is
+//     remembered and served when that time is over; the kernel waits for the
+//     next packet. Likewise T1 is put off, not lost, if a response went out
+//     meanwhile.
+//   - A new endpoint without a live session starts a handshake at once.
+//   - The send key is withdrawn when it dies, not only at T4, so that nothing
+//     depends on each sender's own look at its age.
 //
 // # Calling contract
 //
 //   - One owner makes all calls, one at a time. now never goes back.
-//   - Before each call *out is the zero Actions; after it the owner does what it says,
-//     in the order of its fields.
-//   - Initiate is answered with exactly one of Initiated and InitiationFailed,
-//     Respond with Responded, or not at all if the response could not be built. Other events may come
-//     in between. If the result is no longer wanted (the interface went down,
-//     the other side was faster), its index comes back in Forget and SendHandshake is not
-//     set. Results of builds that began before Expire are best
-//     dropped by the owner: the machine cannot tell them from later ones.
-//   - After each call Deadline may be another one. Advance is called at the deadline or later, never mind
-//     how much later; too early or too often does no harm.
-//   - An error changes neither the machine nor *out; the caller keeps what it passed.
-//   - Secrets are not looked at and not wiped here: the owner wipes what is in Forget.
+//   - Before each call *out is the zero Actions; after it the owner does what
+//     it says, in the order of its fields.
+//   - Initiate is answered with exactly one of Initiated and
+//     InitiationFailed, Respond with Responded, or not at all if the response
+//     could not be built. Other events may come in between. If the result is
+//     no longer wanted (the interface went down, the other side was faster),
+//     its index comes back in Forget and SendHandshake is not set. Results of
+//     builds that began before Expire are best dropped by the owner: the
+//     machine cannot tell them from later ones.
+//   - After each call Deadline may be another one. Advance is called at the
+//     deadline or later, never mind how much later; too early or too often
+//     does no harm.
+//   - An error changes neither the machine nor *out; the caller keeps what it
+//     passed.
+//   - Secrets are not looked at and not wiped here: the owner wipes what is
+//     in Forget.
 package session

@@ -67,8 +67,9 @@ func (m *Machine) InitiationFailed(now Time, out *Actions) {
 }
 
 // Response: the response to handshake local was authenticated; kp are its
-// keys, kp.LocalIndex is local. They become current, and what is staged or else a keepalive goes at once,
-// for the other side waits for it. ErrStale if local is not under way.
+// keys, kp.LocalIndex is local. They become current, and what is staged or
+// else a keepalive goes at once, for the other side waits for it. ErrStale if
+// local is not under way.
 func (m *Machine) Response(now Time, local uint32, kp *noise.Keypair, out *Actions) error {
 	if !m.hasPending || m.pending != local {
 		return ErrStale

@@ -114,9 +114,10 @@ func (s *slot) retire(out *Actions) {
 }
 
 // wantsRenewal reports whether current is to be renewed because of its age,
-// once per key. The data path knows the age; what is to be found out here is whether
-// it meant an older key. So the age need not be exact, and a "now" that is a
-// little behind the data path's does not lose the only request for this key.
+// once per key. The data path knows the age; what is to be found out here is
+// whether it meant an older key. So the age need not be exact, and a "now"
+// that is a little behind the data path's does not lose the only request for
+// this key.
 func (m *Machine) wantsRenewal(now Time, why Reason) bool {
 	if m.keys == nil || m.keys.current.kp == nil {
 		return false

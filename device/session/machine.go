@@ -13,7 +13,8 @@ type Time = clock.Time
 
 // Errors of events. An error changes nothing.
 var (
-	// ErrOldTimestamp: not newer than the last one accepted. A replay, or the peer's clock went back.
+	// ErrOldTimestamp: not newer than the last one accepted. A replay, or the
+	// peer's clock went back.
 	ErrOldTimestamp = errors.New("initiation has an old timestamp: a replay, or the peer's clock went back")
 	// ErrTooSoon: within 20 ms of the last initiation accepted.
 	ErrTooSoon = errors.New("initiation comes too soon after the last one")
@@ -30,10 +31,10 @@ type Rand struct {
 	Jitter func() time.Duration // 0..333 ms, drawn when a timer that has jitter is armed
 }
 
-// Machine is one peer's session. The zero value is not usable: see New. It is
-// a value: embed it, do not copy it once used. It has one owner and is not
-// safe for concurrent use. Without a session it has about 130 bytes; key slots
-// are allocated with the first keypair and let go with the last.
+// Machine is one peer's session. The zero value is not usable: see New. It is a
+// value: embed it, do not copy it once used. It has one owner and is not safe
+// for concurrent use. It has 104 bytes; key slots, 120 bytes more, are
+// allocated with the first keypair and let go with the last.
 type Machine struct {
 	rand *Rand
 	keys *keys // nil: no keypair in any slot
@@ -61,13 +62,13 @@ type Machine struct {
 // New makes the machine of a peer that has no session.
 func New(r *Rand) Machine { return Machine{rand: r} }
 
-// NeedKeys: packets wait and there is no usable key, or a key wants renewing, or
-// the user changed something. No retry: attempts start anew. Call it as often as you
-// like: it initiates only if that is not being done and REKEY_TIMEOUT
-// has passed since the last handshake message, else it is remembered. A
-// RekeySending or RekeyReceiving that came too late (a younger key is
-// there) asks for nothing; DataWaits, if a key has come meanwhile, for a Flush.
-// For a key whose counter has run out use RekeyMessages.
+// NeedKeys: packets wait and there is no usable key, or a key wants renewing,
+// or the user changed something. No retry: attempts start anew. Call it as
+// often as you like: it initiates only if that is not being done and
+// REKEY_TIMEOUT has passed since the last handshake message, else it is
+// remembered. A RekeySending or RekeyReceiving that came too late (a younger
+// key is there) asks for nothing; DataWaits, if a key has come meanwhile, for
+// a Flush. For a key whose counter has run out use RekeyMessages.
 func (m *Machine) NeedKeys(now Time, why Reason, out *Actions) {
 	switch why {
 	case DataWaits:
@@ -83,8 +84,9 @@ func (m *Machine) NeedKeys(now Time, why Reason, out *Actions) {
 	m.request(now, why, out)
 }
 
-// EndpointChanged: the user gave an existing peer another endpoint: without a live session a handshake starts at once,
-// also within REKEY_TIMEOUT of the last initiation, which went elsewhere.
+// EndpointChanged: the user gave an existing peer another endpoint: without a
+// live session a handshake starts at once, also within REKEY_TIMEOUT of the
+// last initiation, which went elsewhere.
 func (m *Machine) EndpointChanged(now Time, out *Actions) {
 	if m.live(now) || m.building {
 		return
@@ -122,8 +124,8 @@ func (m *Machine) SetPersistentKeepalive(now Time, interval time.Duration, up bo
 }
 
 // Expire: the private key changed. The handshake is gone and no key sends any
-// more; what is in flight may still arrive. T1 goes on, if it runs. The next handshake
-// does not wait for REKEY_TIMEOUT.
+// more; what is in flight may still arrive. T1 goes on, if it runs. The next
+// handshake does not wait for REKEY_TIMEOUT.
 func (m *Machine) Expire(now Time, out *Actions) {
 	m.retireHandshake(out)
 	if m.building { // with the old key: as if it was lost

@@ -140,7 +140,8 @@ func TestResultsThatCameTooLate(t *testing.T) {
 	}
 }
 
-// Two initiations are accepted before the first is answered: only the answer to the last counts.
+// Two initiations are accepted before the first is answered: only the answer
+// to the last counts.
 func TestAnswersOutOfOrder(t *testing.T) {
 	b := newBare(t)
 	b.accept(time.Second, 100)

@@ -9,7 +9,8 @@ type Reason uint8
 const (
 	None Reason = iota
 
-	// Reasons to initiate. DataWaits: packets are staged and there is no usable key.
+	// Reasons to initiate. DataWaits: packets are staged and there is no
+	// usable key.
 	DataWaits
 	RekeySending        // our key is 120 s old and sends
 	RekeyReceiving      // our key is 165 s old and receives
@@ -22,7 +23,8 @@ const (
 	PersistentKeepalive // T5; also a reason for a keepalive
 	PassiveKeepalive    // T2; also a reason for a keepalive
 
-	// ConfirmSession is why the initiator sends at once: the responder waits for it.
+	// ConfirmSession is why the initiator sends at once: the responder waits
+	// for it.
 	ConfirmSession
 
 	// GaveUp: 20 initiations without a response.

@@ -183,7 +183,8 @@ func (p *script) restart(n *node) {
 	n.sendKey, n.keys, n.pending = nil, fresh.keys, fresh.pending
 }
 
-// wire: "a->b loses all", "loses nothing", "takes 50ms", "holds", "releases", "releases reversed".
+// wire: "a->b loses all", "loses nothing", "takes 50ms", "holds", "releases",
+// "releases reversed".
 func (p *script) wire(which, what string) {
 	from, _, _ := strings.Cut(which, "->")
 	w := &p.node(from).out

@@ -117,7 +117,8 @@ func (s *sim) run(at Time) {
 	}
 }
 
-// suspend jumps ahead; nothing happens meanwhile, and all that was due does at the end.
+// suspend jumps ahead; nothing happens meanwhile, and all that was due does
+// at the end.
 func (s *sim) suspend(d time.Duration) { s.now = s.now.Add(d) }
 
 func (s *sim) wall() noise.Timestamp {

@@ -169,5 +169,5 @@ func (m *Machine) lookAgain(now Time) {
 		k.look = clock.Never
 		return
 	}
-	k.look = min(now.Add(timers.KeepaliveTimeout), max(k.lookTill, now+1))
+	k.look = min(now.Add(timers.KeepaliveTimeout), k.lookTill)
 }

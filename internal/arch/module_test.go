@@ -53,7 +53,8 @@ func (s *source) nameOf(path string) string {
 	return ""
 }
 
-// parse makes a source of text; for the module's files and for the tests of the checks.
+// parse makes a source of text; for the module's files and for the tests of
+// the checks.
 func parse(t testing.TB, path, text string) *source {
 	t.Helper()
 	var src any

@@ -21,7 +21,8 @@ var impure = []string{
 // clockReaders are the functions of package time that read or wait for a clock.
 var clockReaders = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "Tick", "NewTimer", "NewTicker"}
 
-// seeded are the names of math/rand and math/rand/v2 that are not the global generator.
+// seeded are the names of math/rand and math/rand/v2 that are not the global
+// generator.
 var seeded = []string{"New", "NewSource", "NewPCG", "NewChaCha8", "NewZipf", "Rand", "Source", "PCG", "ChaCha8", "Zipf"}
 
 // checkPurity finds what a pure file must not do.
