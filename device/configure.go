@@ -63,7 +63,7 @@ func (l *peerList) len() int { return len(l.items) - l.dead }
 // all yields every peer; the peer in hand may be removed meanwhile.
 func (l *peerList) all(yield func(*peer) bool) {
 	for _, it := range l.items {
-		if it.peer != nil && !it.peer.removed && !yield(it.peer) {
+		if it.peer != nil && !it.peer.removed.Load() && !yield(it.peer) {
 			return
 		}
 	}
@@ -306,7 +306,7 @@ func (c *controller) setEndpoint(p *peer, e *conn.Endpoint, fresh bool) {
 // afterChange asks for keys if packets wait, as the kernel does after each
 // change of a peer.
 func (c *controller) afterChange(p *peer) {
-	if !p.removed && c.live() && p.stage.waiting() {
+	if !p.removed.Load() && c.live() && p.stage.waiting() {
 		var out session.Actions
 		p.machine.NeedKeys(c.now, session.DataWaits, &out)
 		c.perform(p, &out, nil)
@@ -345,8 +345,8 @@ func (c *controller) removeWith(p *peer, edit *routes.Edit[peer]) {
 	delete(c.d.byKey.m, p.public)
 	c.d.byKey.mu.Unlock()
 	edit.Clear(p, &p.prefixes)
+	p.removed.Store(true)
 	c.clear(p)
-	p.removed = true
 	c.wheel.Disarm(&p.timer)
 	p.endpoint.Store(nil)
 	c.peers.remove(p)

@@ -151,7 +151,7 @@ func (c *controller) handle(ev *event) {
 	if ev.kind == evNeedKeys {
 		p.asked.Store(false)
 	}
-	if p.removed || !c.up {
+	if p.removed.Load() || !c.up {
 		c.d.void(ev)
 		return
 	}
@@ -255,7 +255,7 @@ func (c *controller) fire(p *peer) {
 
 // settle puts the peer's one deadline into the wheel.
 func (c *controller) settle(p *peer) {
-	if at, ok := p.machine.Deadline(); ok && c.up && !p.removed {
+	if at, ok := p.machine.Deadline(); ok && c.up && !p.removed.Load() {
 		c.wheel.Arm(&p.timer, at)
 	} else {
 		c.wheel.Disarm(&p.timer)

@@ -30,11 +30,11 @@ func (c *controller) linkDown() {
 	if !c.up {
 		return
 	}
+	c.up = false
+	c.closeSockets(c.swap(nil)) // first: who is just staging a packet finds that there are none (outbound.stage)
 	for p := range c.peers.all {
 		c.clear(p)
 	}
-	c.up = false
-	c.closeSockets(c.swap(nil))
 	c.d.log.Debug("interface down")
 }
 

@@ -152,6 +152,10 @@ func (o *outbound) stage(p *peer) {
 			o.d.dropped(o.now, DropStageFull, 1, p)
 		}
 	}
+	if p.removed.Load() || o.d.sockets.Load() == nil {
+		o.d.dropStaged(p, o.now, DropNoSession) // it went since route looked: what dropped the others is over
+		return
+	}
 	o.d.needKeys(p, session.DataWaits)
 }
 

@@ -26,6 +26,7 @@ type peer struct {
 	handshake atomic.Int64                  // last handshake, wall clock, ns since 1970; 0: never
 	activity  activity
 	asked     atomic.Bool // a request for keys is on its way to the controller
+	removed   atomic.Bool // set by the controller before it drops what is staged
 	loopSaid  atomic.Bool // a routing loop was logged
 
 	out   sequence[*outBatch]
@@ -42,7 +43,6 @@ type peer struct {
 	keepalive uint16 // seconds
 	epoch     uint32 // grows when sessions are cleared: what was begun before is void
 	seq       uint64 // order of insertion
-	removed   bool
 }
 
 // remote is what handshake workers need of a peer, together with the identity
