@@ -405,3 +405,21 @@ func TestListenFamilies(t *testing.T) {
 		s.Close()
 	}
 }
+
+// Without netlink every source is taken for good, and the lock that guards
+// look-ups is taken once per endpoint and generation only.
+func TestSourcesWithoutNetlink(t *testing.T) {
+	k := &fakeKernel{rule: func(sentMessage) unix.Errno { return 0 }}
+	s := k.listen(t) // has no netlink
+	to := &Endpoint{Remote: peer1.Remote, Local: netip.MustParseAddr("198.51.100.1"), IfIndex: 9}
+	runs := []Run{{Data: []byte("x"), To: to}}
+	if s.Send(runs); runs[0].Err != nil || runs[0].SourceLost || k.sent[0].source != to.Local {
+		t.Errorf("%+v, source %v", runs[0], k.sent[0].source)
+	}
+	if to.gen.Load() != s.routes.generation() {
+		t.Error("not remembered as looked at")
+	}
+	if err := s.SetMark(0); err != nil || to.gen.Load() == s.routes.generation() {
+		t.Errorf("SetMark: %v, or it did not make sources be looked at again", err)
+	}
+}

@@ -315,6 +315,17 @@ func TestRouteChanges(t *testing.T) {
 				b.ip("route del 10.77.0.0/16")
 				b.ip(change)
 				t.Logf("%s: took effect after %v", addr, noSource(t, sb, e))
+
+				// An endpoint learned anew and lost anew asks the kernel once.
+				checks := routes.counters.routeChecks.Load()
+				for range 10 {
+					if again := m.Endpoint(); !mustSend(t, sb, Run{Data: []byte("x"), To: again}).SourceLost {
+						t.Error("the source came back")
+					}
+				}
+				if n := routes.counters.routeChecks.Load() - checks; n > 1 {
+					t.Errorf("%d look-ups for one lost source", n)
+				}
 			}
 		})
 	}

@@ -97,6 +97,7 @@ func (r *routes) check(s *linuxSocket, e *Endpoint, gen uint32) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.query == nil {
+		e.gen.Store(gen) // nobody to ask, so do not come back
 		return true
 	}
 	v := &r.verdicts[verdictSlot(e)]
