@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"culvert/tun"
 	"culvert/tun/tuntest"
@@ -83,6 +85,10 @@ func joined(t *testing.T, opts tun.Options) (a, b *netns, da, db tun.Device, sto
 		n.ip(t, fmt.Sprintf("addr add 10.1.0.%d/24 dev %s", i+1, name))
 		n.ip(t, fmt.Sprintf("addr add fd00::%d/64 dev %s nodad", i+1, name))
 		n.ip(t, "link set "+name+" up")
+		// The kernel makes an IPv6 address usable later, in a work queue.
+		for address := fmt.Sprintf("fd00::%d", i+1); !strings.HasPrefix(n.ip(t, "-6 route show table local "+address), "local") ||
+			strings.Contains(n.ip(t, "-6 addr show dev "+name), "tentative"); {
+		}
 	}
 	done := make(chan struct{}, 2)
 	go func() { pump(t, da, db); done <- struct{}{} }() // both end with Close
@@ -175,11 +181,13 @@ func TestUDPThroughKernel(t *testing.T) {
 		if _, err := out.Write(data); err != nil {
 			t.Fatal(err)
 		}
+		in.SetReadDeadline(time.Now().Add(patience))
 		buf := make([]byte, 2000)
 		for i := range 31 {
 			n, _, err := in.ReadFrom(buf)
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("%s: datagram %d: %v; sender %+v, receiver %+v", address, i, err,
+					da.(tun.StatsSource).Stats(), db.(tun.StatsSource).Stats())
 			}
 			if want := data[i*1000 : min((i+1)*1000, len(data))]; !bytes.Equal(buf[:n], want) {
 				t.Fatalf("%s: datagram %d has %d bytes, want %d", address, i, n, len(want))
