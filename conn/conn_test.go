@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 )
 
@@ -149,6 +150,46 @@ func TestPortInUse(t *testing.T) {
 			if _, err := n.net.Listen(s.Port(), 0); !errors.Is(err, errAddrInUse) {
 				t.Fatalf("err = %v, want address in use", err)
 			}
+		})
+	}
+}
+
+// Many goroutines send while the sockets are closed under them: each run ends
+// with no error or net.ErrClosed.
+func TestConcurrentSendAndClose(t *testing.T) {
+	for _, n := range networks {
+		t.Run(n.name, func(t *testing.T) {
+			s := mustListen(t, n.net)
+			var wg sync.WaitGroup
+			started := make(chan struct{}, 4)
+			for range 4 {
+				wg.Go(func() {
+					data := payload(3000)
+					for first := true; ; first = false {
+						runs := []Run{
+							{Data: data, Segment: 1000, To: &Endpoint{Remote: loopback(ipv4, s.Port())}},
+							{Data: data[:10], To: &Endpoint{Remote: loopback(ipv6, s.Port()), Local: loopback(ipv6, 0).Addr()}},
+						}
+						s.Send(runs)
+						if first {
+							started <- struct{}{}
+						}
+						for _, r := range runs {
+							if errors.Is(r.Err, net.ErrClosed) {
+								return
+							}
+						}
+					}
+				})
+			}
+			for range 4 {
+				<-started
+			}
+			if err := s.SetMark(0); err != nil {
+				t.Error(err)
+			}
+			s.Close()
+			wg.Wait()
 		})
 	}
 }
