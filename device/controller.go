@@ -123,13 +123,17 @@ func (d *Device) void(ev *event) {
 }
 
 // needKeys asks for a handshake with p, once until the controller has looked.
-func (d *Device) needKeys(p *peer, why session.Reason) {
+// False: it was not asked, for another request is on its way or there are too
+// many.
+func (d *Device) needKeys(p *peer, why session.Reason) bool {
 	if p.asked.Load() || !p.asked.CompareAndSwap(false, true) {
-		return
+		return false
 	}
 	if !d.post(event{kind: evNeedKeys, peer: p, why: why}) {
 		p.asked.Store(false)
+		return false
 	}
+	return true
 }
 
 // do runs f on the controller's goroutine and waits for it; false if the device

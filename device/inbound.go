@@ -223,8 +223,8 @@ func (d *Device) authenticated(k *keypair, m *conn.Message, now clock.Time, data
 	if k.unconfirmed.Load() && k.unconfirmed.CompareAndSwap(true, false) && !d.post(event{kind: evConfirmed, peer: p, index: k.keys.LocalIndex}) {
 		k.unconfirmed.Store(true) // the next packet tries again
 	}
-	if k.wantsLateRenewal(now) {
-		d.needKeys(p, session.RekeyReceiving)
+	if k.wantsLateRenewal(now) && !d.needKeys(p, session.RekeyReceiving) {
+		k.renewingRecv.Store(false) // the next packet tries again
 	}
 }
 

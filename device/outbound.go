@@ -206,8 +206,8 @@ func (d *Device) send(b *outBatch, parallel bool) {
 		d.recycle(b)
 		return
 	}
-	if b.key.wantsRenewal(b.now, b.counter) {
-		d.needKeys(p, session.RekeySending)
+	if b.key.wantsRenewal(b.now, b.counter) && !d.needKeys(p, session.RekeySending) {
+		b.key.renewingSend.Store(false) // the next batch tries again
 	}
 	if parallel && d.hand(b) {
 		return
