@@ -39,6 +39,19 @@ func TestInterfaceDownAndUp(t *testing.T) {
 			t.Errorf("%d bytes sent: no new handshake", now)
 		}
 	})
+	t.Run("a peer that lost its session is answered from the first packet on", func(t *testing.T) {
+		t.Parallel()
+		p := newPair(t, options{})
+		for i := range 20 {
+			// Three pings take 40 ms: initiations that come faster are refused.
+			if n := ping(t, p.left.NS, rightTun4, 3); n != 3 {
+				t.Fatalf("session %d: %d of 3 answered", i+1, n)
+			}
+			must(t, p.left.IP("link set "+p.left.WG+" down"))
+			eventually(t, patience, "the port is released", func() bool { return !p.left.Bound("udp", leftPort) })
+			must(t, p.left.IP("link set "+p.left.WG+" up"), p.left.Listening())
+		}
+	})
 	t.Run("what is configured while down is there when up", func(t *testing.T) {
 		t.Parallel()
 		p := newPair(t, options{})

