@@ -3,6 +3,7 @@ package device
 import (
 	"sync/atomic"
 
+	"culvert/device/session"
 	"culvert/internal/clock"
 	"culvert/noise"
 	"culvert/timers"
@@ -83,6 +84,14 @@ func (k *keypair) release() {
 // usable reports whether k may still send at now.
 func (k *keypair) usable(now clock.Time) bool {
 	return k != nil && now < k.rejectAt && k.next.Load() < timers.RejectAfterMessages
+}
+
+// whyNot is the reason to ask for other keys when k is not usable.
+func (k *keypair) whyNot() session.Reason {
+	if k != nil && k.next.Load() >= timers.RejectAfterMessages {
+		return session.RekeyMessages
+	}
+	return session.DataWaits
 }
 
 // wantsRenewal reports, once per key, that a batch sent at now should bring new keys.

@@ -156,7 +156,7 @@ func (o *outbound) stage(p *peer) {
 		o.d.dropStaged(p, o.now, DropNoSession) // it went since route looked: what dropped the others is over
 		return
 	}
-	o.d.needKeys(p, session.DataWaits)
+	o.d.needKeys(p, p.sendKey.Load().whyNot())
 }
 
 // close takes b, which is full, out of the open ones and sends it.
