@@ -205,10 +205,12 @@ func (d *Device) Done() <-chan struct{} { return d.gone }
 // once and by several goroutines; each returns when all is done.
 //
 // That every goroutine ends:
-//  1. closing is closed: handshake workers end after the message in hand.
+//  1. closing is closed: handshake workers end after the message in hand. No
+//     sockets are opened any more, and those that are open are closed: that
+//     ends the inbound readers, and every send that the network blocks, so
+//     nobody, the controller included, waits for the network.
 //  2. The TUN is closed: Read ends the outbound readers, Events the watcher.
-//  3. The controller goes down: the sockets are closed, which ends the inbound
-//     readers and every blocked send; sessions and staged packets are gone.
+//  3. The controller goes down: sessions and staged packets are gone.
 //  4. Nobody writes to the work queue any more: it is closed; workers finish
 //     what is in it and end, so every runner gets its batches back and its
 //     queue runs dry.
@@ -217,6 +219,9 @@ func (d *Device) Done() <-chan struct{} { return d.gone }
 func (d *Device) Close() error {
 	d.closeOnce.Do(func() {
 		close(d.closing)
+		if s := d.sockets.Load(); s != nil {
+			(*s).Close()
+		}
 		err := d.tun.Close()
 		d.readers.Wait()
 		d.watcher.Wait()

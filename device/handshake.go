@@ -125,26 +125,32 @@ func (d *Device) open(h *hsMessage) {
 
 // admit asks for a proof of address and a token, but only under load.
 func (d *Device) admit(now clock.Time, msg []byte, from *conn.Message) bool {
-	g := &d.gate
+	var cookie [noise.CookieReplySize]byte
+	ok, reply := d.gate.admit(d, now, msg, from, &cookie)
+	if reply {
+		d.sendTo(from.Endpoint(), cookie[:], 0)
+	}
+	return ok
+}
+
+// admit decides, and makes the cookie reply if one is due. It is sent without
+// the lock.
+func (g *gate) admit(d *Device, now clock.Time, msg []byte, from *conn.Message, cookie *[noise.CookieReplySize]byte) (ok, reply bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.load.Note(now, len(d.handshakes), cap(d.handshakes))
 	if !g.load.Under(now) || g.cookies == nil {
-		return true
+		return true, false
 	}
 	if g.cookies.CheckMAC2(now, d.rand, msg, from.Remote) {
 		if g.limit.Allow(now, from.Remote.Addr()) {
-			return true
+			return true, false
 		}
 		d.dropped(now, DropRateLimited, 1, nil)
-		return false
+		return false, false
 	}
 	d.dropped(now, DropCookieNeeded, 1, nil)
-	var reply [noise.CookieReplySize]byte
-	if err := g.cookies.CreateReply(now, d.rand, msg, from.Remote, &reply); err == nil {
-		d.sendTo(from.Endpoint(), reply[:], 0)
-	}
-	return false
+	return false, g.cookies.CreateReply(now, d.rand, msg, from.Remote, cookie) == nil
 }
 
 // openInitiation authenticates an initiation: one DH, and one more the first

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -70,8 +71,9 @@ type lanHost struct {
 	l     *lan
 	mu    sync.Mutex
 	addrs []netip.Addr
-	fails error // of the next Listens
-	opens int   // sockets opened so far
+	fails error       // of the next Listens
+	stall atomic.Bool // every Send blocks until its sockets are closed, as with a full send buffer
+	opens int         // sockets opened so far
 }
 
 func (l *lan) host(addrs ...netip.Addr) *lanHost { return &lanHost{l: l, addrs: addrs} }
@@ -215,6 +217,9 @@ func (s *lanSockets) Send(runs []conn.Run) {
 	for i := range runs {
 		r := &runs[i]
 		r.Err, r.SourceLost = nil, false
+		if s.host.stall.Load() {
+			<-s.closed
+		}
 		if s.isClosed() {
 			r.Err = net.ErrClosed
 			continue

@@ -298,3 +298,45 @@ func TestNewOnClosedTUN(t *testing.T) {
 		d.Close()
 	})
 }
+
+// However long the network takes no more datagrams, Close returns; so does the
+// change of port that gets things going again.
+func TestCloseWhileSendsBlock(t *testing.T) {
+	for name, f := range map[string]func(p *pair){
+		"data":       func(p *pair) { p.connect(); p.a.net.stall.Store(true); p.a.send(p.a.packet4(p.b, "x")) },
+		"initiation": func(p *pair) { p.a.net.stall.Store(true); p.a.send(p.a.packet4(p.b, "x")) },
+		"response":   func(p *pair) { p.a.net.stall.Store(true); p.b.send(p.b.packet4(p.a, "x")) },
+		"coming up": func(p *pair) {
+			p.a.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: p.b.public, HasPersistentKeepalive: true, PersistentKeepalive: 1}}})
+			p.a.tun.Down()
+			synctest.Wait()
+			p.a.net.stall.Store(true)
+			p.a.tun.Up() // Close comes at any point of it
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, opts Options) {
+				p := newPair(t, opts)
+				f(p)
+				if name != "coming up" {
+					synctest.Wait()
+				}
+				p.a.close()
+			})
+		})
+	}
+}
+
+// While a cookie reply cannot be sent the device can still be configured.
+func TestConfigureWhileSendsBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		p.a.net.stall.Store(true)
+		p.a.underLoad()
+		p.lan.inject(nowhere, p.a.outer, 0, newForger(t, p.b.key, p.a).initiation())
+		synctest.Wait()
+		p.a.configure(&config.Update{HasPrivateKey: true, PrivateKey: p.b.key})
+		p.a.net.stall.Store(false)
+		p.a.configure(&config.Update{HasListenPort: true, ListenPort: 51821})
+	})
+}

@@ -17,7 +17,9 @@ func (c *controller) linkUp() {
 		return
 	}
 	c.up = true
-	if err := c.open(uint16(c.d.port.Load()), c.mark); err != nil {
+	if err := c.open(uint16(c.d.port.Load()), c.mark); err == errClosed {
+		return
+	} else if err != nil {
 		c.d.log.Error("the interface is up but has no sockets; free the port or set another listen-port",
 			"port", c.d.port.Load(), "error", err)
 		return
@@ -59,6 +61,12 @@ func (c *controller) open(port uint16, mark uint32) error {
 	}
 	first := c.d.sockets.Load() == nil
 	c.replace(s)
+	select {
+	case <-c.d.closing: // Close may have come too early to see s
+		s.Close()
+		return errClosed
+	default:
+	}
 	if first {
 		for p := range c.peers.all {
 			c.wake(p)
