@@ -508,3 +508,21 @@ func BenchmarkMerge(b *testing.B) {
 		})
 	}
 }
+
+// A zero checksum says that there is none, also where the sum would fit.
+func TestMergeUDPWithoutChecksum(t *testing.T) {
+	payload := make([]byte, 100)
+	copy(payload, word(binary.BigEndian.Uint16(tuntest.UDP(a6, b6, payload)[46:])))
+	p := tuntest.UDP(a6, b6, payload)
+	if p[46] != 0xff || p[47] != 0xff {
+		t.Fatalf("the test's own packet has checksum %x", p[46:48])
+	}
+	var m tun.Merger
+	if got := runsOf(&m, [][]byte{p, p}); len(got) != 1 {
+		t.Errorf("checksum 0xffff: %v", got)
+	}
+	p[46], p[47] = 0, 0
+	if got := runsOf(&m, [][]byte{p, p}); len(got) != 2 {
+		t.Errorf("no checksum: %v", got)
+	}
+}
