@@ -60,6 +60,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	ours.Env = []string{"GORACE=halt_on_error=1"} // a race found by a daemon built with -race fails the test
 	if skipReason != "" {
 		fmt.Fprintln(os.Stderr, "end-to-end tests are skipped:", skipReason)
 		if os.Getenv("CULVERT_E2E") == "require" {

@@ -179,6 +179,8 @@ func TestCongestionUnderLoad(t *testing.T) {
 		}
 		// Only marked packets can be congested: the others would be dropped.
 		must(t, p.right.NFT(fmt.Sprintf(congestMarked, families[index(outer6)])))
+		pings(t, p.left.NS, target, 1) // behind all that came unmarked
+		before = tosCounters(t, p.right.NS)
 		iperf(t, p.left.NS, p.right.NS, target, "-n", "1M")
 		after := tosCounters(t, p.right.NS)
 		if n := after["inner_ect0"] - before["inner_ect0"]; n != 0 {

@@ -3,11 +3,14 @@
 package e2e
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"culvert/internal/nstest"
 )
@@ -138,6 +141,61 @@ func TestDaemonize(t *testing.T) {
 		must(t, h.StartDaemon(ours))
 		command(t, h.NS, "wg", "show", h.WG)
 	})
+}
+
+// Android and others open interface and socket themselves and hand them down.
+func TestHandedDownDescriptors(t *testing.T) {
+	for _, mode := range []struct{ name, env string }{{"in the foreground", "WG_PROCESS_FOREGROUND=1"}, {"daemonizing", "WG_PROCESS_FOREGROUND="}} {
+		t.Run(mode.name, func(t *testing.T) {
+			t.Parallel()
+			p := newLink(t, options{})
+			must(t, p.right.StartDaemon(ours))
+			tun := tunFile(t, p.left.NS, p.left.WG)
+			socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: nstest.SocketPath(p.left.WG), Net: "unix"})
+			must(t, err)
+			socket.SetUnlinkOnClose(false)
+			listener, err := socket.File()
+			must(t, err)
+			d, err := p.left.Start(nstest.Command{
+				Args: daemon(p.left.WG), Env: []string{mode.env, "WG_TUN_FD=3", "WG_UAPI_FD=4"}, Files: []*os.File{tun, listener},
+			})
+			// From here on the daemon alone has them.
+			must(t, err, tun.Close(), listener.Close(), socket.Close())
+			if mode.name == "daemonizing" {
+				must(t, d.Wait(patience))
+			}
+			eventually(t, patience, "it serves", func() bool { return nstest.Answers(p.left.WG) })
+			p.configure(t, options{})
+			must(t, p.left.Up(1420, leftTun4+"/24"), p.right.Up(1420, rightTun4+"/24"))
+			pings(t, p.left.NS, rightTun4, 3)
+			iperf(t, p.left.NS, p.right.NS, rightTun4, "-n", "8M")
+			must(t, p.left.IP("link del "+p.left.WG))
+			eventually(t, patience, "it ends", func() bool { return len(p.lab.Processes()) == 1 }) // right's is left
+		})
+	}
+}
+
+// tunFile makes a TUN interface as programs do that start a daemon for it.
+func tunFile(t *testing.T, n *nstest.NS, name string) *os.File {
+	t.Helper()
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	must(t, err)
+	request, err := unix.NewIfreq(name)
+	must(t, err)
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	must(t, n.Do(func() error { return unix.IoctlIfreq(fd, unix.TUNSETIFF, request) }))
+	return os.NewFile(uintptr(fd), name)
+}
+
+func TestNameFile(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	h, err := l.NewHost("host")
+	file := filepath.Join(l.Dir, "name")
+	must(t, err, h.StartDaemon(ours, "WG_TUN_NAME_FILE="+file))
+	if name, err := os.ReadFile(file); err != nil || string(name) != h.WG+"\n" {
+		t.Errorf("%q, %v", name, err)
+	}
 }
 
 func TestCommandLine(t *testing.T) {

@@ -21,6 +21,8 @@ type Command struct {
 	Args  []string
 	Env   []string // added to this process's environment without WG_* and LOG_LEVEL
 	Stdin string
+	// Files become descriptors 3, 4 and so on. They stay the caller's.
+	Files []*os.File
 	// SysProcAttr is taken as it is if set, except for the fields the kit needs.
 	SysProcAttr *syscall.SysProcAttr
 }
@@ -43,6 +45,7 @@ func (n *NS) Start(c Command) (*Process, error) {
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	cmd.Env = append(environ(), c.Env...)
 	cmd.Env = append(cmd.Env, markVar+"="+n.lab.mark)
+	cmd.ExtraFiles = c.Files
 	if c.Stdin != "" {
 		cmd.Stdin = strings.NewReader(c.Stdin)
 	}
