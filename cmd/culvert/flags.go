@@ -20,7 +20,7 @@ type options struct {
 
 	Memory   int    `name:"memory" env:"CULVERT_MEMORY" placeholder:"MIB" help:"Bound on the memory for packets in flight, in MiB: 8 and 4 per core if not given. What does not fit is dropped."`
 	Workers  int    `name:"workers" env:"CULVERT_WORKERS" placeholder:"N" help:"Threads that encrypt beside those that read: one per core beyond two if not given, -1 for none."`
-	StateDir string `name:"state-dir" env:"CULVERT_STATE_DIR,STATE_DIRECTORY" placeholder:"DIR" help:"Keep the time of the last handshake in DIR, so that a clock that goes back over a restart locks nobody out."`
+	StateDir string `name:"state-dir" type:"path" env:"CULVERT_STATE_DIR,STATE_DIRECTORY" placeholder:"DIR" help:"Keep the time of the last handshake in DIR, so that a clock that goes back over a restart locks nobody out."`
 
 	NoGSO bool `name:"no-gso" group:"Offloads" env:"CULVERT_NO_GSO" help:"Send every datagram by itself (no UDP segmentation offload)."`
 	NoGRO bool `name:"no-gro" group:"Offloads" env:"CULVERT_NO_GRO" help:"Receive every datagram by itself, and merge no packets for the interface."`

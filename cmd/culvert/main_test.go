@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,6 +101,15 @@ func TestCycle(t *testing.T) {
 	}
 	if got := strings.Join(seen, ","); got != "debug,,error,warn,info" {
 		t.Errorf("the levels are told as %s", got)
+	}
+}
+
+// The daemon changes its directory: what it opens later has a whole path.
+func TestStateDirIsAbsolute(t *testing.T) {
+	t.Chdir(t.TempDir())
+	o, err := parse([]string{"--state-dir=here", "wg0"})
+	if err != nil || !filepath.IsAbs(o.StateDir) || filepath.Base(o.StateDir) != "here" {
+		t.Errorf("%q, %v", o.StateDir, err)
 	}
 }
 
