@@ -29,7 +29,13 @@ type icmpLimit struct {
 	at     clock.Time
 }
 
-func (l *icmpLimit) allow(now clock.Time) bool {
+// allow takes a token, if there is one.
+func (l *icmpLimit) allow(now clock.Time) bool { return l.take(now, 1) }
+
+// exhausted reports that there is none.
+func (l *icmpLimit) exhausted(now clock.Time) bool { return !l.take(now, 0) }
+
+func (l *icmpLimit) take(now clock.Time, n float64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.at == 0 {
@@ -41,7 +47,7 @@ func (l *icmpLimit) allow(now clock.Time) bool {
 	if l.tokens < 1 {
 		return false
 	}
-	l.tokens--
+	l.tokens -= n
 	return true
 }
 
@@ -49,6 +55,9 @@ func (l *icmpLimit) allow(now clock.Time) bool {
 // TUN: host unreachable for IPv4, address unreachable for IPv6. The error comes
 // from the packet's own destination, an address that is routed into this TUN.
 func (d *Device) unreachable(now clock.Time, ip []byte) {
+	if d.icmp.exhausted(now) {
+		return // before anything is built: a flood of such packets is cheap
+	}
 	var reply []byte
 	if ip[0]>>4 == 4 {
 		reply = unreachable4(ip)
