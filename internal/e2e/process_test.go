@@ -178,12 +178,16 @@ func TestHandedDownDescriptors(t *testing.T) {
 // tunFile makes a TUN interface as programs do that start a daemon for it.
 func tunFile(t *testing.T, n *nstest.NS, name string) *os.File {
 	t.Helper()
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	must(t, err)
 	request, err := unix.NewIfreq(name)
 	must(t, err)
 	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	must(t, n.Do(func() error { return unix.IoctlIfreq(fd, unix.TUNSETIFF, request) }))
+	fd := -1
+	must(t, n.Do(func() error { // the namespace of the one who opens counts
+		if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
+			return err
+		}
+		return unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+	}))
 	return os.NewFile(uintptr(fd), name)
 }
 

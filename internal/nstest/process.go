@@ -14,7 +14,7 @@ import (
 )
 
 // runTime is how long a command of Run may take.
-const runTime = 60 * time.Second
+const runTime = 30 * time.Second
 
 // Command is what Start runs.
 type Command struct {
@@ -163,7 +163,7 @@ func (p *Process) Stop() error {
 	return fmt.Errorf("%s (%d): did not end within %v of SIGTERM", p.name, p.PID, patience)
 }
 
-// Run runs a command in the namespace to its end (at most a minute) and
+// Run runs a command in the namespace to its end (at most 30 s) and
 // returns its standard output. The error holds the standard error.
 func (n *NS) Run(args ...string) (string, error) { return n.RunCommand(Command{Args: args}) }
 
