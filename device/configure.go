@@ -185,6 +185,11 @@ func (c *controller) setPrivateKey(k config.PrivateKey) {
 	for p := range c.peers.all {
 		var out session.Actions
 		p.epoch++
+		for _, k := range p.keys {
+			if k != nil {
+				k.barred.Store(true)
+			}
+		}
 		p.machine.Expire(c.now, &out)
 		c.perform(p, &out, nil)
 		c.afterChange(p)

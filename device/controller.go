@@ -162,6 +162,7 @@ func (c *controller) handle(ev *event) {
 	var out session.Actions
 	switch ev.kind {
 	case evNeedKeys:
+		c.republish(p)
 		p.machine.NeedKeys(c.now, ev.why, &out)
 	case evConfirmed:
 		p.machine.Confirmed(c.now, ev.index, &out)

@@ -220,8 +220,11 @@ func (d *Device) authenticated(k *keypair, m *conn.Message, now clock.Time, data
 	p := k.peer
 	p.learn(m)
 	p.activity.received(now, data)
-	if k.unconfirmed.Load() && k.unconfirmed.CompareAndSwap(true, false) && !d.post(event{kind: evConfirmed, peer: p, index: k.keys.LocalIndex}) {
-		k.unconfirmed.Store(true) // the next packet tries again
+	if k.unconfirmed.Load() && k.unconfirmed.CompareAndSwap(true, false) {
+		p.promote(k)
+		if !d.post(event{kind: evConfirmed, peer: p, index: k.keys.LocalIndex}) {
+			k.unconfirmed.Store(true) // the next packet tries again
+		}
 	}
 	if k.wantsLateRenewal(now) && !d.needKeys(p, session.RekeyReceiving) {
 		k.renewingRecv.Store(false) // the next packet tries again

@@ -57,6 +57,8 @@ type keypair struct {
 	renewingSend, renewingRecv atomic.Bool
 	// unconfirmed: we are the responder and nothing authenticated came yet.
 	unconfirmed atomic.Bool
+	// barred: it must not become the send key any more.
+	barred atomic.Bool
 
 	// window belongs to the peer's sequential receiver.
 	window noise.Window

@@ -20,7 +20,7 @@ type peer struct {
 
 	// Snapshots and notes the pipes read and write without a lock.
 	endpoint  atomic.Pointer[conn.Endpoint] // nil: not known
-	sendKey   atomic.Pointer[keypair]       // nil: none usable
+	sendKey   atomic.Pointer[keypair]       // nil: none usable; see promote
 	remote    atomic.Pointer[remote]        // for handshake workers
 	rx, tx    atomic.Uint64                 // bytes, as wg(8) shows them
 	handshake atomic.Int64                  // last handshake, wall clock, ns since 1970; 0: never
@@ -37,6 +37,7 @@ type peer struct {
 	machine   session.Machine
 	timer     timers.Entry[peer]
 	keys      [3]*keypair // those whose index is ours, in no order
+	sending   *keypair    // the send key as the session machine has it
 	waiting   *pending    // our handshake under way
 	jar       noise.CookieJar
 	prefixes  routes.List
@@ -110,6 +111,19 @@ func (p *peer) lastHandshake() time.Time {
 func (p *peer) learn(m *conn.Message) {
 	if !m.From(p.endpoint.Load()) {
 		p.endpoint.Store(m.Endpoint())
+	}
+}
+
+// promote makes k, on which the other side has just sent for the first time, the
+// send key before what it sent is delivered, so that the answer does not go out
+// on a key the other side may have lost. It is the one write of sendKey that is
+// not the controller's, which follows when it hears that k is confirmed; a key
+// that was barred meanwhile is taken back, and the controller's own is put in
+// its place when somebody misses it (controller.republish).
+func (p *peer) promote(k *keypair) {
+	p.sendKey.Store(k)
+	if k.barred.Load() {
+		p.sendKey.CompareAndSwap(k, nil)
 	}
 }
 

@@ -141,11 +141,19 @@ func (c *controller) install(p *peer, keys *noise.Keypair) {
 
 // setSendKey publishes the key the outbound pipe uses.
 func (c *controller) setSendKey(p *peer, keys *noise.Keypair) {
-	if keys == nil {
-		p.sendKey.Store(nil)
-		return
+	p.sending = nil
+	if keys != nil {
+		p.sending = p.key(keys.LocalIndex)
 	}
-	p.sendKey.Store(p.key(keys.LocalIndex))
+	p.sendKey.Store(p.sending)
+}
+
+// republish puts the send key back after one that was promoted too late was
+// taken back.
+func (c *controller) republish(p *peer) {
+	if p.sending != nil {
+		p.sendKey.CompareAndSwap(nil, p.sending)
+	}
 }
 
 // forget retires a handshake or keypair: nothing finds it any more, and its
@@ -160,7 +168,11 @@ func (c *controller) forget(p *peer, index uint32) {
 		if k == nil || k.keys.LocalIndex != index {
 			continue
 		}
+		k.barred.Store(true)
 		p.sendKey.CompareAndSwap(k, nil)
+		if p.sending == k {
+			p.sending = nil
+		}
 		p.keys[i] = nil
 		k.release()
 	}
