@@ -22,6 +22,10 @@ import (
 // key behind its device's back.
 func (h *host) sealed(o *host, plaintext []byte) []byte {
 	k := h.peer(o).sendKey.Load()
+	if !k.acquire() {
+		h.t.Fatal("no key")
+	}
+	defer k.release()
 	counter := k.next.Add(1) - 1
 	b := make([]byte, noise.TransportHeaderSize+len(plaintext)+noise.TagSize)
 	noise.PutTransportHeader(b, k.keys.RemoteIndex, counter)
