@@ -85,14 +85,14 @@ func offer(t *tunnel, seconds int, rate float64) (nstest.Transfer, time.Duration
 }
 
 // udp looks for the highest rate with at most 1 % of loss by bisection, until
-// it is known to 5 %. A rate is refused when it loses more twice running. The
-// search ends where the sender cannot offer more and what it sent arrived.
+// it is known to 5 %. A rate is refused when it loses more three times running.
+// The search ends where the sender cannot offer more and what it sent arrived.
 func udp(t *tunnel, o options) (values, error) {
 	const precision = 1.05
 	good, bad := 0.0, math.Inf(1) // packets a second
 	var cost float64
 	for rate, step := 20e3, 0; step < 12 && bad > good*precision; step++ {
-		r, cpu, err := offerTwice(t, max(1, o.seconds/2), rate)
+		r, cpu, err := offerPatiently(t, max(1, o.seconds/2), rate)
 		if err != nil {
 			return nil, err
 		}
@@ -118,12 +118,14 @@ func udp(t *tunnel, o options) (values, error) {
 // allowedLoss is in percent.
 const allowedLoss = 1.0
 
-// offerTwice offers a rate again if too much was lost: the machine may have
-// been busy with something else.
-func offerTwice(t *tunnel, seconds int, rate float64) (nstest.Transfer, time.Duration, error) {
-	r, cpu, err := offer(t, seconds, rate)
-	if err == nil && r.LossPercent() > allowedLoss {
+// offerPatiently offers a rate up to three times while too much is lost: the
+// machine may have been busy with something else.
+func offerPatiently(t *tunnel, seconds int, rate float64) (r nstest.Transfer, cpu time.Duration, err error) {
+	for range 3 {
 		r, cpu, err = offer(t, seconds, rate)
+		if err != nil || r.LossPercent() <= allowedLoss {
+			break
+		}
 	}
 	return r, cpu, err
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -26,17 +27,20 @@ func show(seconds int) error {
 	if err != nil {
 		return err
 	}
-	step("building the daemon")
+	if os.Getenv("CULVERT") == "" {
+		step("building the daemon")
+	}
 	daemon, err := nstest.Culvert(lab.Dir)
 	if err != nil {
 		return err
 	}
 	step("two hosts, left and right: network namespaces joined by a cable (veth)")
 	left, right := side{nil, "10.0.0.1", "10.77.0.1", 51821}, side{nil, "10.0.0.2", "10.77.0.2", 51822}
-	for s, name := range map[*side]string{&left: "left", &right: "right"} {
-		if s.Host, err = lab.NewHost(name); err != nil {
-			return err
-		}
+	if left.Host, err = lab.NewHost("left"); err != nil {
+		return err
+	}
+	if right.Host, err = lab.NewHost("right"); err != nil {
+		return err
 	}
 	if err := nstest.Join(left.NS, "eth0", right.NS, "eth0", 1500); err != nil {
 		return err
