@@ -130,11 +130,12 @@ func eventually(t *testing.T, within time.Duration, what string, cond func() boo
 	}
 }
 
-// ping sends count echo requests, 20 ms apart, and returns how many were
-// answered.
+// ping sends count echo requests and returns how many were answered. It waits
+// for the last answer twice as long as the slowest one took, but at least as
+// long as the time between two requests, which is why that is not shorter.
 func ping(t *testing.T, from *nstest.NS, to string, count int, args ...string) int {
 	t.Helper()
-	args = append([]string{"ping", "-n", "-q", "-c", fmt.Sprint(count), "-i", "0.02", "-W", "2"}, args...)
+	args = append([]string{"ping", "-n", "-q", "-c", fmt.Sprint(count), "-i", "0.2", "-W", "2"}, args...)
 	out, err := from.Run(append(args, to)...)
 	_, rest, _ := strings.Cut(out, "transmitted, ")
 	var answered int
