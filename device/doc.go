@@ -30,7 +30,8 @@
 //	stamp keeper         1 with a StampStore    nothing                       its channel is closed by Close (stampKeeper.run)
 //
 // The sender and the receiver of a peer are goroutines of their own only while
-// workers are used. Else the reader that has a batch in hand plays their part.
+// workers are used, and the sender where the controller sent something while a
+// reader pushed. Else the reader that has a batch in hand plays their part.
 //
 // # Ownership of a batch
 //

@@ -195,30 +195,58 @@ func (d *Device) newBatch(p *peer, k *keypair, now clock.Time) *outBatch {
 	return b
 }
 
-// send reserves counters for b and takes it through the rest of the pipe:
-// sealing here or on a worker, then the peer's sequential sender.
+// send takes a reader's batch through the rest of the pipe: counters, sealing
+// here or on a worker, then the peer's sequential sender. It waits while as many
+// batches as may wait for that sender, so that a reader is never far ahead.
 func (d *Device) send(b *outBatch, parallel bool) {
-	p, n := b.peer, uint64(len(b.packets))
-	b.counter = b.key.next.Add(n) - n
-	if b.counter+n > timers.RejectAfterMessages {
-		d.dropped(b.now, DropKeySpent, len(b.packets), p)
-		d.needKeys(p, session.RekeyMessages)
-		d.recycle(b)
-		return
-	}
-	if b.key.wantsRenewal(b.now, b.counter) && !d.needKeys(p, session.RekeySending) {
-		b.key.renewingSend.Store(false) // the next batch tries again
-	}
-	if parallel && d.hand(b) {
+	p := b.peer
+	if !d.reserve(b) || parallel && d.hand(b) {
 		return
 	}
 	b.seal()
 	if p.out.enter() {
 		d.emit(b)
 		d.runSender(p)
-	} else if p.out.push(b) {
+	} else if p.out.pushWithin(maxWaiting, b) {
 		d.runSender(p)
 	}
+}
+
+// sendOne is send for the controller, and for who holds a stage's lock: it sends
+// no batch but b, and leaves to another goroutine what readers push meanwhile,
+// which may go on for as long as there is traffic.
+func (d *Device) sendOne(b *outBatch) {
+	p := b.peer
+	if !d.reserve(b) {
+		return
+	}
+	b.seal()
+	var more bool
+	if p.out.enter() {
+		d.emit(b)
+		more = p.out.leave()
+	} else {
+		more = p.out.push(b)
+	}
+	if more {
+		d.runners.Go(func() { d.runSender(p) })
+	}
+}
+
+// reserve takes counters for b; false if the key has none left: b is gone.
+func (d *Device) reserve(b *outBatch) bool {
+	p, n := b.peer, uint64(len(b.packets))
+	b.counter = b.key.next.Add(n) - n
+	if b.counter+n > timers.RejectAfterMessages {
+		d.dropped(b.now, DropKeySpent, len(b.packets), p)
+		d.needKeys(p, session.RekeyMessages)
+		d.recycle(b)
+		return false
+	}
+	if b.key.wantsRenewal(b.now, b.counter) && !d.needKeys(p, session.RekeySending) {
+		b.key.renewingSend.Store(false) // the next batch tries again
+	}
+	return true
 }
 
 // hand gives b to the workers and its place to the peer's sender; false if

@@ -119,7 +119,7 @@ func (c *controller) sendKeepalive(p *peer, why session.Reason) {
 	}
 	c.d.log.Debug("sending keepalive", "peer", p.public.Short(), "reason", why.String())
 	b.add(0, 0, 0)
-	c.d.send(b, false)
+	c.d.sendOne(b)
 }
 
 // install makes a new keypair reachable for the inbound pipe.

@@ -12,6 +12,7 @@ type sequence[T any] struct {
 	running bool
 	queue   []T
 	head    int
+	room    chan struct{} // closed by next for who waits in pushWithin; nil: nobody
 }
 
 // maxIdleQueue is the capacity a dry queue keeps.
@@ -29,11 +30,44 @@ func (s *sequence[T]) enter() bool {
 	return true
 }
 
+// leave ends the caller's term if nothing waits. If more is true it is still
+// the emitter, and must see to it that some goroutine calls next until dry.
+func (s *sequence[T]) leave() (more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = s.head < len(s.queue)
+	return s.running
+}
+
 // push appends x. If start is true the caller must see to it that some
 // goroutine calls next until dry.
 func (s *sequence[T]) push(x T) (start bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.append(x)
+}
+
+// pushWithin is push that waits while limit items wait, so that who pushes
+// slows down to the emitter's pace. The emitter must never wait for the caller.
+func (s *sequence[T]) pushWithin(limit int, x T) (start bool) {
+	for {
+		s.mu.Lock()
+		if len(s.queue)-s.head < limit {
+			start = s.append(x)
+			s.mu.Unlock()
+			return start
+		}
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room := s.room
+		s.mu.Unlock()
+		<-room
+	}
+}
+
+// append is push; the lock is held.
+func (s *sequence[T]) append(x T) (start bool) {
 	s.queue = append(s.queue, x)
 	start = !s.running
 	s.running = true
@@ -56,6 +90,10 @@ func (s *sequence[T]) next() (x T, ok bool) {
 	var zero T
 	x, s.queue[s.head] = s.queue[s.head], zero
 	s.head++
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
 	if s.head == len(s.queue) {
 		s.queue, s.head = s.queue[:0], 0
 	}

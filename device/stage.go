@@ -52,7 +52,7 @@ func (d *Device) flushStaged(p *peer, now clock.Time) {
 	for _, packet := range p.stage.packets {
 		d.stageBudget.give(len(packet))
 		if b != nil && !b.room(len(packet)) {
-			d.send(b, false)
+			d.sendOne(b)
 			b = nil
 		}
 		if b == nil {
@@ -66,7 +66,7 @@ func (d *Device) flushStaged(p *peer, now clock.Time) {
 	}
 	p.stage.reset()
 	if b != nil {
-		d.send(b, false)
+		d.sendOne(b)
 	}
 }
 

@@ -1,0 +1,89 @@
+package device
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"culvert/conn"
+	"culvert/device/config"
+)
+
+// gated is sockets whose Send waits for open, as a network does whose send
+// buffer is full.
+type gated struct {
+	conn.Sockets
+	open chan struct{} // one element lets one Send go; closed: all
+}
+
+func (g *gated) Send(runs []conn.Run) {
+	<-g.open
+	g.Sockets.Send(runs)
+}
+
+// gate puts a gate in front of h's sockets.
+func (h *host) gate() *gated {
+	g := &gated{Sockets: *h.d.sockets.Load(), open: make(chan struct{})}
+	var s conn.Sockets = g
+	h.d.sockets.Store(&s)
+	return g
+}
+
+// busyController makes the controller the peer's sender: it sends a keepalive, and the
+// network does not take it yet.
+func (p *pair) busyController() *gated {
+	g := p.a.gate()
+	go p.a.d.Configure(&config.Update{Peers: []config.PeerUpdate{{
+		PublicKey: p.b.public, HasPersistentKeepalive: true, PersistentKeepalive: 25}}})
+	synctest.Wait()
+	return g
+}
+
+// The controller sends its own message, and never becomes the sender of what a
+// reader goes on to push: all other peers would wait.
+func TestControllerIsNotTheSender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{Workers: -1})
+		p.connect()
+		g := p.busyController()
+		packet := p.a.packet4(p.b, "x")
+		p.a.send(packet)
+		synctest.Wait()
+		g.open <- struct{}{} // the keepalive goes
+		synctest.Wait()
+		var answered atomic.Bool
+		go func() {
+			p.a.status(p.b)
+			answered.Store(true)
+		}()
+		synctest.Wait()
+		if !answered.Load() {
+			t.Error("the controller waits for the network to take a reader's packets")
+		}
+		close(g.open)
+		p.b.wantReceived(packet)
+	})
+}
+
+// While another goroutine is a peer's sender, its reader goes on to seal, but
+// only so far: the queue is bounded, nothing is lost and the order stays.
+func TestQueueOfASlowSenderIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{Workers: -1})
+		p.connect()
+		g := p.busyController()
+		var want [][]byte
+		for i := range 4 * maxWaiting {
+			want = append(want, p.a.packet4(p.b, fmt.Sprint(i)))
+			p.a.send(want[i])
+			synctest.Wait()
+			if n := p.a.peer(p.b).out.waiting(); n > maxWaiting {
+				t.Fatalf("%d batches wait for the sender", n)
+			}
+		}
+		close(g.open)
+		p.b.wantReceived(want...)
+		p.a.wantDrops(nil)
+	})
+}
