@@ -60,7 +60,9 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	ours.Env = []string{"GORACE=halt_on_error=1"} // a race found by a daemon built with -race fails the test
+	// A race found by a daemon built with -race fails the test; the log is
+	// shown when a test fails.
+	ours.Env = []string{"GORACE=halt_on_error=1", "LOG_LEVEL=debug"}
 	if skipReason != "" {
 		fmt.Fprintln(os.Stderr, "end-to-end tests are skipped:", skipReason)
 		if os.Getenv("CULVERT_E2E") == "require" {

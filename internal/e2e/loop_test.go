@@ -100,7 +100,7 @@ func TestNestedTunnel(t *testing.T) {
 	must(t, p.left.IP(
 		"addr add 192.168.78.1/24 dev "+p.left.WG, "addr add fd78::1/64 dev "+p.left.WG+" nodad",
 		"route add 10.8.0.0/24 dev "+p.left.WG,
-	))
+	), p.left.Ready("fd78::1"))
 	pings(t, p.left.NS, "192.168.78.3", 5)
 	pings(t, p.left.NS, "fd78::3", 5, "-s", "1000")
 	wantEndpoint(t, far, p.left, endpoint(leftTun4, leftPort))

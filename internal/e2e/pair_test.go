@@ -30,7 +30,7 @@ type options struct {
 	psk         bool
 	// before runs when the namespaces are joined and no daemon is started yet.
 	before func(left, right *nstest.Host)
-	// knows is set where both hosts are given the other's endpoint; else only
+	// bothKnow is set where both hosts are given the other's endpoint; else only
 	// left is, and right has to learn.
 	bothKnow bool
 }
@@ -67,11 +67,29 @@ func newLink(t *testing.T, o options) *pair {
 		nstest.Join(left.NS, leftVeth, right.NS, rightVeth, orElse(o.underlay, 1500)),
 		left.IP(nstest.AddAddress(leftIP4+"/24", leftVeth), nstest.AddAddress(leftIP6+"/64", leftVeth)),
 		right.IP(nstest.AddAddress(rightIP4+"/24", rightVeth), nstest.AddAddress(rightIP6+"/64", rightVeth)),
+		left.Ready(leftIP6), right.Ready(rightIP6),
 	)
+	p := &pair{l, left, right}
+	t.Cleanup(func() {
+		if t.Failed() {
+			p.explain(t)
+		}
+	})
 	if o.before != nil {
 		o.before(left, right)
 	}
-	return &pair{l, left, right}
+	return p
+}
+
+// explain logs what the daemons have to say.
+func (p *pair) explain(t *testing.T) {
+	for _, h := range []*nstest.Host{p.left, p.right} {
+		if h.Daemon != nil {
+			transfer, _ := h.Run("wg", "show", h.WG, "transfer")
+			link, _ := h.Run("ip", "-s", "link", "show", "dev", h.WG)
+			t.Logf("%s:\n%s%s%s", h.Label, h.Daemon.Stderr(), transfer, link)
+		}
+	}
 }
 
 // start starts both daemons.

@@ -25,10 +25,10 @@ func TestRoaming(t *testing.T) {
 				if outer6 {
 					oldLeft, newLeft, oldRight, newRight, bits = leftIP6, "fd00::11", rightIP6, "fd00::12", "/64"
 				}
-				must(t, p.left.IP("addr del "+oldLeft+bits+" dev "+leftVeth, nstest.AddAddress(newLeft+bits, leftVeth)))
+				must(t, p.left.IP("addr del "+oldLeft+bits+" dev "+leftVeth, nstest.AddAddress(newLeft+bits, leftVeth)), p.left.Ready(newLeft))
 				pings(t, p.left.NS, rightTun4, 2)
 				wantEndpoint(t, p.right, p.left, endpoint(newLeft, leftPort))
-				must(t, p.right.IP("addr del "+oldRight+bits+" dev "+rightVeth, nstest.AddAddress(newRight+bits, rightVeth)))
+				must(t, p.right.IP("addr del "+oldRight+bits+" dev "+rightVeth, nstest.AddAddress(newRight+bits, rightVeth)), p.right.Ready(newRight))
 				pings(t, p.right.NS, leftTun4, 2)
 				wantEndpoint(t, p.left, p.right, endpoint(newRight, rightPort))
 				pings(t, p.left.NS, rightTun6, 2)
@@ -57,7 +57,7 @@ func wantEndpoint(t *testing.T, of, other *nstest.Host, want string) {
 func TestLinkLocalEndpoint(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, options{before: func(left, right *nstest.Host) {
-		must(t, left.IP("addr add fe80::1/64 dev "+leftVeth+" nodad"), right.IP("addr add fe80::2/64 dev "+rightVeth+" nodad"))
+		must(t, left.IP("addr add fe80::1/64 dev "+leftVeth+" nodad"), right.IP("addr add fe80::2/64 dev "+rightVeth+" nodad"), left.Ready("fe80::1"), right.Ready("fe80::2"))
 	}})
 	setEndpoint(t, p.left, p.right, "[fe80::2%"+leftVeth+"]:51822")
 	pings(t, p.left.NS, rightTun4, 3)

@@ -70,7 +70,7 @@ func TestAnswersComeFromTheAddressThatWasAsked(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, options{before: func(left, right *nstest.Host) {
 				must(t,
-					right.IP(nstest.AddAddress(c.second+c.prefix, rightVeth)),
+					right.IP(nstest.AddAddress(c.second+c.prefix, rightVeth)), right.Ready(c.second),
 					left.NFT(fmt.Sprintf(fromTable, c.family, c.second)),
 				)
 			}})
@@ -107,7 +107,7 @@ func TestSourceAddressRemoved(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, options{before: func(_, right *nstest.Host) {
-				must(t, right.IP(nstest.AddAddress(c.second+c.prefix, rightVeth)))
+				must(t, right.IP(nstest.AddAddress(c.second+c.prefix, rightVeth)), right.Ready(c.second))
 			}})
 			setEndpoint(t, p.left, p.right, endpoint(c.second, rightPort))
 			pings(t, p.left.NS, rightTun4, 3)
@@ -160,6 +160,7 @@ func twoWays(t *testing.T, net func(n int, host string) string) func(left, right
 			router.IP(nstest.AddAddress(net(4, "2"), "first"), nstest.AddAddress(net(5, "2"), "second"), nstest.AddAddress(net(9, "1"), "right")),
 			left.IP(nstest.AddAddress(net(4, "1"), "first"), nstest.AddAddress(net(5, "1"), "second")),
 			right.IP(nstest.AddAddress(net(9, "9"), "toRouter"), "route add default via "+host(net(9, "1"))),
+			left.Ready(net(4, "1"), net(5, "1")), router.Ready(net(4, "2"), net(5, "2"), net(9, "1")), right.Ready(net(9, "9")),
 			left.IP("route add "+net(9, "0")+" via "+host(net(4, "2"))+" metric 100"),
 			left.NFT(`table inet e2e {
 				counter first {}

@@ -131,7 +131,7 @@ func TestWGQuick(t *testing.T) {
 	must(t,
 		p.right.Configure(fmt.Sprintf("ListenPort = %d\n", rightPort)+section(p.left, leftTun4, leftTun6)),
 		p.right.Up(1420, rightTun4+"/24", rightTun6+"/64"),
-		p.right.IP(nstest.AddAddress(far4+"/32", "lo"), nstest.AddAddress(far6+"/128", "lo")),
+		p.right.IP(nstest.AddAddress(far4+"/32", "lo"), nstest.AddAddress(far6+"/128", "lo")), p.right.Ready(far6),
 	)
 	quick := quickScript(t, p.lab)
 	conf := filepath.Join(p.lab.Dir, p.left.WG+".conf")
@@ -157,6 +157,7 @@ PersistentKeepalive = 25
 	rulesBefore := command(t, p.left.NS, "ip", "rule") + command(t, p.left.NS, "ip", "-6", "rule")
 	for range 2 {
 		wgQuick("up")
+		must(t, p.left.Ready(leftTun4, leftTun6))
 		for _, to := range []string{rightTun4, far4, rightTun6, far6} {
 			pings(t, p.left.NS, to, 2)
 		}

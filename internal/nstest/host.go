@@ -105,13 +105,16 @@ func (h *Host) Configure(text string) error {
 
 // Up gives the interface its addresses (with prefix length) and MTU, sets it
 // up and waits until the daemon has noticed and bound a port in the namespace
-// it was started in. IPv6 addresses are usable at once.
+// it was started in. The addresses can be used then.
 func (h *Host) Up(mtu int, addresses ...string) error {
 	lines := []string{fmt.Sprintf("link set %s mtu %d", h.WG, mtu)}
 	for _, a := range addresses {
 		lines = append(lines, AddAddress(a, h.WG))
 	}
 	if err := h.IP(append(lines, "link set "+h.WG+" up")...); err != nil {
+		return err
+	}
+	if err := h.Ready(addresses...); err != nil {
 		return err
 	}
 	return h.Listening()
@@ -137,7 +140,24 @@ func (h *Host) Listening() error {
 	return nil
 }
 
-// AddAddress is the line for ip(8) that adds an address.
+// Ready waits until the namespace takes packets to these addresses of its own
+// (a prefix length is ignored). The kernel makes the local route of an IPv6
+// address in a work queue, also without duplicate address detection.
+func (n *NS) Ready(addresses ...string) error {
+	for _, a := range addresses {
+		address, _, _ := strings.Cut(a, "/")
+		if !Eventually(10*time.Second, func() bool {
+			out, err := n.Run("ip", "route", "get", address)
+			return err == nil && strings.HasPrefix(out, "local ")
+		}) {
+			return fmt.Errorf("%s: %s is not a local address after 10 s", n.Label, address)
+		}
+	}
+	return nil
+}
+
+// AddAddress is the line for ip(8) that adds an address. An IPv6 address can
+// be used once Ready returns.
 func AddAddress(address, dev string) string {
 	line := "addr add " + address + " dev " + dev
 	if strings.Contains(address, ":") {
