@@ -9,8 +9,8 @@ require (
 	github.com/gaissmai/bart v0.30.0
 	github.com/mdlayher/netlink v1.11.2
 	github.com/rogpeppe/go-internal v1.16.0
-	golang.org/x/crypto v0.58.0
-	golang.org/x/net v0.62.0
+	golang.org/x/crypto v0.51.0 // the last with SSSE3 code: see internal/aead, TestOlderProcessorsHaveAssembly
+	golang.org/x/net v0.55.0
 	golang.org/x/sys v0.49.0
 	golang.zx2c4.com/wireguard v0.0.0-20260522210424-ecfc5a8d5446
 )
