@@ -8,6 +8,8 @@ import "encoding/binary"
 const (
 	ecnMask   = 3
 	ecnNotECT = 0
+	ecnECT1   = 1
+	ecnECT0   = 2
 	ecnCE     = 3
 
 	// tosHandshake is DSCP AF41, as the kernel gives to handshakes
@@ -24,28 +26,34 @@ func outerTOS(ip []byte) byte {
 	return ip[1] >> 4 & ecnMask
 }
 
-// decapsulateECN folds congestion met by the outer packet into the inner one
-// (RFC 6040, section 4.2). False: the inner sender cannot be told, so the packet
-// must be dropped.
+// decapsulateECN folds what the outer field met on the way into the inner one
+// (RFC 6040, section 4.2, figure 4): CE, and ECT(1) in place of ECT(0). False:
+// congestion that the inner sender cannot be told of, so the packet must be
+// dropped.
 func decapsulateECN(ip []byte, outer byte) bool {
 	inner := outerTOS(ip)
-	if outer&ecnMask != ecnCE || inner == ecnCE {
-		return true
+	outer &= ecnMask
+	switch {
+	case inner == ecnNotECT:
+		return outer != ecnCE
+	case outer == ecnCE && inner != ecnCE, outer == ecnECT1 && inner == ecnECT0:
+		setECN(ip, outer)
 	}
-	if inner == ecnNotECT {
-		return false
-	}
+	return true
+}
+
+// setECN changes the ECN field of ip.
+func setECN(ip []byte, ecn byte) {
 	if ip[0]>>4 == 6 {
-		ip[1] |= ecnCE << 4
-		return true
+		ip[1] = ip[1]&^(ecnMask<<4) | ecn<<4
+		return
 	}
 	// IPv4: the header checksum follows (RFC 1624, equation 3).
 	sum := uint32(^binary.BigEndian.Uint16(ip[10:]))
 	sum += uint32(^binary.BigEndian.Uint16(ip[0:]))
-	ip[1] |= ecnCE
+	ip[1] = ip[1]&^ecnMask | ecn
 	sum += uint32(binary.BigEndian.Uint16(ip[0:]))
 	sum = sum&0xffff + sum>>16
 	sum = sum&0xffff + sum>>16
 	binary.BigEndian.PutUint16(ip[10:], ^uint16(sum))
-	return true
 }

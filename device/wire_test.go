@@ -101,8 +101,11 @@ func TestECN(t *testing.T) {
 				}
 				kept := decapsulateECN(ip, 0x88|outer)
 				want := inner
-				if outer == ecnCE && inner != ecnNotECT {
+				switch {
+				case outer == ecnCE && inner != ecnNotECT:
 					want = ecnCE
+				case outer == ecnECT1 && inner == ecnECT0:
+					want = ecnECT1
 				}
 				if kept != (outer != ecnCE || inner != ecnNotECT) {
 					t.Errorf("v%d: inner %d with outer %d kept: %v", version, inner, outer, kept)
