@@ -17,7 +17,7 @@ func armed(b *testing.B) *pair {
 
 // deadline spreads peers over 5 to 37 s.
 func deadline(now Time, i int) Time {
-	return now.Add(5*time.Second + time.Duration(i*2654435761%(32<<30)))
+	return now.Add(5*time.Second + time.Duration(int64(i)*2654435761%(32<<30)))
 }
 
 // BenchmarkArm moves the deadline of an armed entry.
