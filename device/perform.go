@@ -28,6 +28,7 @@ func (c *controller) perform(p *peer, out *session.Actions, ev *event) {
 	if out.ForgetSource {
 		p.forgetSource(p.endpoint.Load())
 	}
+	c.clearNotes(p, out)
 	c.handshakes(p, out, ev)
 	if out.DropStaged {
 		c.d.dropStaged(p, c.now, DropNoSession)
@@ -37,6 +38,18 @@ func (c *controller) perform(p *peer, out *session.Actions, ev *event) {
 		c.d.log.Debug(out.Note.String(), "peer", p.public.Short())
 	}
 	c.settle(p)
+}
+
+// clearNotes cancels T2 and T3, before anything is sent: what comes in answer
+// to it may be there, and noted, before the send returns.
+func (c *controller) clearNotes(p *peer, out *session.Actions) {
+	if out.ClearUnacked {
+		p.activity.unackedSince.Store(0)
+		p.activity.moreUnacked.Store(false)
+	}
+	if out.ClearUnanswered {
+		p.activity.unansweredSince.Store(0)
+	}
 }
 
 // handshakes has messages built, or sends the one that was.
@@ -83,15 +96,8 @@ func (c *controller) build(p *peer, j hsJob) {
 	}
 }
 
-// traffic sends what is staged or a keepalive, and sets the notes of T2 and T3.
+// traffic sends what is staged or a keepalive, and rearms T2.
 func (c *controller) traffic(p *peer, out *session.Actions) {
-	if out.ClearUnacked {
-		p.activity.unackedSince.Store(0)
-		p.activity.moreUnacked.Store(false)
-	}
-	if out.ClearUnanswered {
-		p.activity.unansweredSince.Store(0)
-	}
 	flushed := false
 	if out.Flush && p.stage.waiting() {
 		c.d.flushStaged(p, c.now)
@@ -139,11 +145,18 @@ func (c *controller) install(p *peer, keys *noise.Keypair) {
 	panic("BUG: a session has more than three keypairs")
 }
 
-// setSendKey publishes the key the outbound pipe uses.
+// setSendKey publishes the key the outbound pipe uses. With a new one every other
+// is of the past, also one that its first packet has not reached yet (package
+// session, key slots).
 func (c *controller) setSendKey(p *peer, keys *noise.Keypair) {
 	p.sending = nil
 	if keys != nil {
 		p.sending = p.key(keys.LocalIndex)
+		for _, k := range p.keys {
+			if k != nil && k != p.sending {
+				k.barred.Store(true)
+			}
+		}
 	}
 	p.sendKey.Store(p.sending)
 }

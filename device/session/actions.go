@@ -45,6 +45,13 @@ type Actions struct {
 	// ForgetSource: forget the sticky source of the endpoint (T1, T3).
 	ForgetSource bool
 
+	// ClearUnacked: T2 is cancelled: UnackedSince=0, MoreUnacked=false.
+	ClearUnacked bool
+	// ClearUnanswered: T3 has fired or is cancelled: UnansweredSince=0. Both come
+	// before anything is sent: what is flushed is unanswered from then on, and
+	// what answers a message may be there before its send returns.
+	ClearUnanswered bool
+
 	// Initiate: build an initiation (noise.CreateInitiation, labelled with what
 	// Stamp gives), then call Initiated or InitiationFailed.
 	Initiate       bool
@@ -61,12 +68,6 @@ type Actions struct {
 	// DropStaged: what is staged is dropped, for GaveUp or Cleared.
 	DropStaged       bool
 	DropStagedReason Reason
-
-	// ClearUnacked: T2 is cancelled: UnackedSince=0, MoreUnacked=false.
-	ClearUnacked bool
-	// ClearUnanswered: T3 has fired or is cancelled: UnansweredSince=0. It comes
-	// before Flush: what is flushed is unanswered from then on.
-	ClearUnanswered bool
 
 	// Flush: send what is staged with the send key; if nothing is staged and
 	// Keepalive is set, send a keepalive instead.
