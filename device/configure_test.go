@@ -56,7 +56,7 @@ func (h *host) allowed(k config.PublicKey) string {
 // What was set is what is described.
 func TestDescribeSaysWhatWasSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, newLAN(), 1, Options{})
+		h := newHost(t, newLAN(t), 1, Options{})
 		k1, k2 := config.PublicKey{1}, config.PublicKey{2}
 		unclamped := config.PrivateKey{0xff}
 		h.configure(&config.Update{HasPrivateKey: true, PrivateKey: unclamped, HasListenPort: true, ListenPort: 1234, HasFirewallMark: true, FirewallMark: 7,
@@ -100,7 +100,7 @@ func TestDescribeSaysWhatWasSet(t *testing.T) {
 // owner only; packets follow at once.
 func TestAllowedIPs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, newLAN(), 1, Options{})
+		h := newHost(t, newLAN(t), 1, Options{})
 		k1, k2 := config.PublicKey{1}, config.PublicKey{2}
 		for i, step := range []struct {
 			update []config.PeerUpdate
@@ -200,13 +200,13 @@ func TestSameValuesChangeNothing(t *testing.T) {
 		p.b.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: p.a.public, HasPresharedKey: true, PresharedKey: config.PresharedKey{5}}}})
 		p.a.configure(u)
 		p.connect()
-		opens, key, endpoint := p.a.net.opens, p.a.peer(p.b).sendKey.Load(), p.a.peer(p.b).endpoint.Load()
+		opens, key, endpoint := p.a.net.opens.Load(), p.a.peer(p.b).sendKey.Load(), p.a.peer(p.b).endpoint.Load()
 		for _, replace := range []bool{false, true} {
 			u.ReplacePeers = replace
 			u.Peers[0].ReplaceAllowedIPs = replace
 			p.a.configure(u)
 			p.want("")
-			if p.a.net.opens != opens || p.a.peer(p.b).sendKey.Load() != key || p.a.peer(p.b).endpoint.Load() != endpoint {
+			if p.a.net.opens.Load() != opens || p.a.peer(p.b).sendKey.Load() != key || p.a.peer(p.b).endpoint.Load() != endpoint {
 				t.Error("something changed")
 			}
 		}
@@ -292,9 +292,9 @@ func TestFirewallMark(t *testing.T) {
 			synctest.Wait()
 			return p.lan.reset()[0].mark
 		}
-		opens := p.a.net.opens
+		opens := p.a.net.opens.Load()
 		p.a.configure(&config.Update{HasFirewallMark: true, FirewallMark: 5})
-		if mark() != 5 || p.a.net.opens != opens {
+		if mark() != 5 || p.a.net.opens.Load() != opens {
 			t.Error("the mark is not on the socket, or it was opened anew")
 		}
 		p.a.configure(&config.Update{HasListenPort: true, ListenPort: 5555})
@@ -387,7 +387,7 @@ func TestNewEndpoint(t *testing.T) {
 // A peer without an endpoint answers as soon as it learns one.
 func TestPeerWithoutEndpoint(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
-		l := newLAN()
+		l := newLAN(t)
 		p := &pair{lan: l, a: newHost(t, l, 1, opts), b: newHost(t, l, 2, opts), parallel: opts.AlwaysParallel}
 		u := peerOf(p.a)
 		u.Endpoint = netip.AddrPort{}
@@ -400,7 +400,7 @@ func TestPeerWithoutEndpoint(t *testing.T) {
 // Peers are described in the order they were added, however many come and go.
 func TestDescribeOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, newLAN(), 1, Options{})
+		h := newHost(t, newLAN(t), 1, Options{})
 		var want []config.PublicKey
 		key := func(i int) config.PublicKey { return config.PublicKey{byte(i), byte(i >> 8), 1} }
 		u := &config.Update{}
@@ -451,7 +451,7 @@ func TestDescribeOrder(t *testing.T) {
 // and those that stay are told once each.
 func TestDescribeWhilePeersComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t, newLAN(), 1, Options{})
+		h := newHost(t, newLAN(t), 1, Options{})
 		key := func(kind byte, i int) config.PublicKey { return config.PublicKey{byte(i), byte(i >> 8), kind} }
 		u := &config.Update{}
 		for i := range 600 {

@@ -89,8 +89,6 @@ func (r *slowRand) Read(b []byte) (int, error) {
 	return crand.Read(b)
 }
 
-var nowhere = netip.MustParseAddrPort("203.0.113.9:1000")
-
 // sendTo sends a packet of h to dst.
 func (h *host) sendTo(dst string) []byte {
 	x := tuntest.UDP(netip.AddrPortFrom(h.inner4, 1), netip.MustParseAddrPort(dst), []byte("x"))

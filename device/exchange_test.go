@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"culvert/conn/conntest"
 	"culvert/tun/tuntest"
 )
 
@@ -19,7 +20,8 @@ func TestExchange(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
 		for _, merge := range []bool{false, true} {
 			p := newPair(t, opts)
-			p.lan.quiet, p.lan.merge = true, merge
+			p.lan.quiet = true
+			p.lan.SetGRO(merge)
 			for _, way := range [][2]*host{{p.a, p.b}, {p.b, p.a}} {
 				from, to := way[0], way[1]
 				var want [][]byte
@@ -49,7 +51,7 @@ func TestExchange(t *testing.T) {
 func TestExchangeSuperPackets(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
 		p := newPair(t, opts)
-		p.lan.merge = true
+		p.lan.SetGRO(true)
 		data := make([]byte, 60_000)
 		rand.NewChaCha8([32]byte{1}).Read(data)
 		for _, six := range []bool{false, true} {
@@ -80,34 +82,24 @@ func TestExchangeSuperPackets(t *testing.T) {
 	})
 }
 
-// A network that loses, repeats and delays: what arrives is what was sent, at
+// A network that loses, repeats, corrupts and delays: what arrives is what was sent, at
 // most once; all of it if nothing is lost; in order if nothing overtakes.
 func TestExchangeBadNetwork(t *testing.T) {
 	const packets = 3000
-	for name, c := range map[string]struct {
-		loss, repeat, reorder bool
-	}{
-		"lossy":     {true, false, false},
-		"repeating": {false, true, false},
-		"both":      {true, true, false},
-		"unordered": {false, true, true},
-		"all":       {true, true, true},
+	for name, link := range map[string]conntest.Link{
+		"lossy":     {Loss: 0.2},
+		"repeating": {Duplicate: 0.3},
+		"both":      {Loss: 0.2, Duplicate: 0.3},
+		"unordered": {Jitter: 20 * time.Millisecond, Duplicate: 0.3},
+		"corrupt":   {Corrupt: 0.2},
+		"all":       {Loss: 0.1, Corrupt: 0.1, Duplicate: 0.3, Reorder: 0.2, ReorderBy: 5 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, opts Options) {
 				p := newPair(t, opts)
 				p.connect()
-				r := rand.New(rand.NewPCG(1, 2))
 				p.lan.quiet = true
-				p.lan.setFate(func(d *datagram) {
-					d.lost = c.loss && r.IntN(5) == 0
-					if c.repeat && r.IntN(3) == 0 {
-						d.copies = 1 + r.IntN(3)
-					}
-					if c.reorder {
-						d.delay = time.Duration(r.IntN(20)) * time.Millisecond
-					}
-				})
+				p.lan.SetDefaultLink(link)
 				for i := range packets {
 					p.a.send(p.a.packet4(p.b, fmt.Sprint(i)))
 					if i%50 == 0 {
@@ -127,14 +119,17 @@ func TestExchangeBadNetwork(t *testing.T) {
 					ordered = ordered && i > last
 					seen[i], last = true, i
 				}
-				if !c.loss && len(seen) != packets || c.loss && (len(seen) == packets || len(seen) < packets/2) {
+				if losing := link.Loss+link.Corrupt > 0; !losing && len(seen) != packets || losing && (len(seen) == packets || len(seen) < packets/2) {
 					t.Errorf("%d of %d packets came; %s; %s", len(seen), packets, p.a.allDrops(), p.b.allDrops())
 				}
-				if ordered == c.reorder {
+				if disordered := link.Jitter+link.ReorderBy > 0; ordered == disordered {
 					t.Errorf("in order: %v", ordered)
 				}
-				if got := p.b.drops(DropReplay) > 0; got != c.repeat {
+				if got := p.b.drops(DropReplay) > 0; got != (link.Duplicate > 0) {
 					t.Errorf("replays dropped: %v", got)
+				}
+				if got := p.b.drops(DropBadTag) > 0; got != (link.Corrupt > 0) {
+					t.Errorf("forgeries dropped: %v", got)
 				}
 			})
 		})

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"culvert/conn"
 	"culvert/device/config"
 	"culvert/noise"
 	"culvert/timers"
@@ -152,5 +153,34 @@ func TestRenewalIsAskedAgain(t *testing.T) {
 		p.want("a>b data 64")
 		p.a.send(p.a.packet4(p.b, "x"))
 		p.want("a>b data 64, a>b initiation, b>a response, a>b keepalive")
+	})
+}
+
+// late is sockets whose Send returns only when it is let go.
+type late struct {
+	conn.Sockets
+	hold chan struct{}
+}
+
+func (s *late) Send(runs []conn.Run) {
+	s.Sockets.Send(runs)
+	<-s.hold
+}
+
+// The first data may be there before the send of our response returns. It is
+// acknowledged like any other.
+func TestDataBeforeResponseIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		s := &late{*p.b.d.sockets.Load(), make(chan struct{})}
+		var replaced conn.Sockets = s
+		p.b.d.sockets.Store(&replaced)
+		x := p.a.packet4(p.b, "x")
+		p.a.send(x)
+		p.b.wantReceived(x)
+		close(s.hold)
+		p.want("a>b initiation, b>a response, a>b data 64")
+		sleep(timers.KeepaliveTimeout + grain)
+		p.want("b>a keepalive")
 	})
 }

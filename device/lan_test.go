@@ -1,33 +1,30 @@
 package device
 
 import (
-	"net"
 	"net/netip"
 	"slices"
-	"sort"
 	"sync"
 	"sync/atomic"
-	"syscall"
+	"testing"
 	"time"
 
 	"culvert/conn"
+	"culvert/conn/conntest"
 )
 
-// lan is a network in memory whose every datagram a test can see, lose, delay,
-// repeat or refuse. It is in order and loses nothing unless told otherwise.
-// Blocking calls block on channels only, so they are durable in a bubble.
+// lan is a conntest network that a test can watch, and whose every datagram it
+// can lose or refuse. It is perfect unless told otherwise.
 type lan struct {
-	mu      sync.Mutex
-	sockets map[netip.AddrPort]*lanSockets
-	fate    func(*datagram) // called for each datagram, before it goes
-	log     []datagram      // what was sent since reset
-	flying  []flight        // by due, then as sent
-	quiet   bool            // no log
-	merge   bool            // receivers merge runs, as UDP GRO does
-	port    uint16
+	*conntest.Network
+	mu       sync.Mutex
+	sockets  []*tap
+	fate     func(*datagram) // called for each datagram, before it goes
+	log      []datagram      // what was sent since reset
+	quiet    bool            // no log
+	stranger *lanHost
 }
 
-// A datagram on its way. The fields below data are its fate, for lan.fate to set.
+// A datagram as it was sent, and what is to become of it.
 type datagram struct {
 	at       time.Time
 	from, to netip.AddrPort
@@ -35,19 +32,22 @@ type datagram struct {
 	mark     uint32
 	data     []byte
 
-	lost   bool
-	copies int // beside the first one
-	delay  time.Duration
-	err    error // Send fails with it
+	lost bool
+	err  error // Send fails with it
 }
 
-type flight struct {
-	due time.Time
-	d   *datagram
-}
+// nowhere is the address of a stranger; see inject.
+var nowhere = netip.MustParseAddrPort("203.0.113.9:1000")
 
-func newLAN() *lan {
-	return &lan{sockets: map[netip.AddrPort]*lanSockets{}, port: 40000}
+func newLAN(t *testing.T) *lan {
+	l := &lan{Network: conntest.NewNetwork(1)}
+	t.Cleanup(l.Close)
+	l.SetQueue(1 << 14)
+	l.stranger = l.host(nowhere.Addr())
+	if _, err := l.stranger.Listen(nowhere.Port(), 0); err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // setFate replaces the fate; nil: all arrives.
@@ -66,49 +66,49 @@ func (l *lan) reset() []datagram {
 	return log
 }
 
-// lanHost is one host's network: a conn.Network.
-type lanHost struct {
-	l     *lan
-	mu    sync.Mutex
-	addrs []netip.Addr
-	fails error       // of the next Listens
-	stall atomic.Bool // every Send blocks until its sockets are closed, as with a full send buffer
-	opens int         // sockets opened so far
-}
-
-func (l *lan) host(addrs ...netip.Addr) *lanHost { return &lanHost{l: l, addrs: addrs} }
-
-// has reports whether a is one of the host's addresses.
-func (h *lanHost) has(a netip.Addr) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, x := range h.addrs {
-		if x == a {
-			return true
+// inject sends a datagram from a socket that is open at from, past the log.
+func (l *lan) inject(from, to netip.AddrPort, tos byte, data []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.sockets {
+		if s.Port() == from.Port() && s.host.has(from.Addr()) {
+			s.Sockets.Send([]conn.Run{{Data: data, Segment: len(data), To: &conn.Endpoint{Remote: to, Local: from.Addr()}, TOS: tos}})
+			return
 		}
 	}
-	return false
+	panic("BUG: nobody is at " + from.String())
 }
 
-// setAddrs moves the host: sockets stay, addresses change.
-func (h *lanHost) setAddrs(addrs ...netip.Addr) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.addrs = addrs
+// lanHost is one host's network: a conn.Network.
+type lanHost struct {
+	*conntest.Host
+	l     *lan
+	fails atomic.Pointer[error] // of every Listen
+	opens atomic.Int32          // sockets opened so far
+	stall atomic.Bool           // every Send blocks until its sockets are closed, as with a full send buffer
 }
+
+func (l *lan) host(addrs ...netip.Addr) *lanHost {
+	return &lanHost{l: l, Host: l.Network.Host(addrs...)}
+}
+
+// has reports whether a is one of the host's addresses.
+func (h *lanHost) has(a netip.Addr) bool { return slices.Contains(h.Addrs(), a) }
 
 // fail makes every Listen fail from now on; nil: no more.
 func (h *lanHost) fail(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.fails = err
+	if err == nil {
+		h.fails.Store(nil)
+		return
+	}
+	h.fails.Store(&err)
 }
 
 // open is the number of sockets the host has open.
 func (h *lanHost) open() (n int) {
 	h.l.mu.Lock()
 	defer h.l.mu.Unlock()
-	for s := range h.l.all {
+	for _, s := range h.l.sockets {
 		if s.host == h {
 			n++
 		}
@@ -116,235 +116,107 @@ func (h *lanHost) open() (n int) {
 	return n
 }
 
-// source is the address that the host sends to dst from.
-func (h *lanHost) source(to *conn.Endpoint) (a netip.Addr, lost bool) {
-	if to.Local.IsValid() {
-		if h.has(to.Local) {
-			return to.Local, false
+// source is the address that the host sends from.
+func (h *lanHost) source(to *conn.Endpoint) (first netip.Addr) {
+	for _, a := range h.Addrs() {
+		if a == to.Local {
+			return a
 		}
-		lost = true
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, a := range h.addrs {
-		if a.Is4() == to.Remote.Addr().Is4() {
-			return a, lost
+		if a.Is4() == to.Remote.Addr().Is4() && !first.IsValid() {
+			first = a
 		}
 	}
-	return netip.Addr{}, lost
+	return first
 }
 
-// Listen implements conn.Network. All hosts' ports are of one space per host.
+// Listen implements conn.Network.
 func (h *lanHost) Listen(port uint16, mark uint32) (conn.Sockets, error) {
-	h.mu.Lock()
-	addrs, err := h.addrs, h.fails
-	h.opens++
-	h.mu.Unlock()
+	h.opens.Add(1)
+	if err := h.fails.Load(); err != nil {
+		return nil, *err
+	}
+	s, err := h.Host.Listen(port, mark)
 	if err != nil {
 		return nil, err
 	}
+	t := &tap{Sockets: s, host: h, closed: make(chan struct{})}
 	h.l.mu.Lock()
 	defer h.l.mu.Unlock()
-	if port == 0 {
-		h.l.port++
-		port = h.l.port
-	}
-	for s := range h.l.all {
-		if s.port == port && s.host == h {
-			return nil, syscall.EADDRINUSE
-		}
-	}
-	s := &lanSockets{host: h, port: port, queue: make(chan *datagram, 1<<14), closed: make(chan struct{}), mark: mark}
-	h.l.sockets[netip.AddrPortFrom(addrs[0], port)] = s
-	return s, nil
+	h.l.sockets = append(h.l.sockets, t)
+	return t, nil
 }
 
-// all yields every open socket; mu is held.
-func (l *lan) all(yield func(*lanSockets) bool) {
-	for _, s := range l.sockets {
-		if !yield(s) {
-			return
-		}
-	}
-}
-
-// lanSockets implements conn.Sockets and conn.Receiver.
-type lanSockets struct {
+// tap is a host's sockets, watched.
+type tap struct {
+	conn.Sockets
 	host   *lanHost
-	port   uint16
-	mark   uint32 // under lan.mu
-	queue  chan *datagram
-	held   *datagram // received, but it did not fit
 	once   sync.Once
 	closed chan struct{}
 }
 
-func (s *lanSockets) Port() uint16               { return s.port }
-func (s *lanSockets) Receivers() []conn.Receiver { return []conn.Receiver{s} }
-
-func (s *lanSockets) SetMark(mark uint32) error {
-	s.host.l.mu.Lock()
-	defer s.host.l.mu.Unlock()
-	s.mark = mark
-	return nil
-}
-
-func (s *lanSockets) Close() error {
+func (s *tap) Close() error {
 	s.once.Do(func() {
 		l := s.host.l
 		l.mu.Lock()
-		for a, x := range l.sockets {
-			if x == s {
-				delete(l.sockets, a)
-			}
-		}
+		l.sockets = slices.DeleteFunc(l.sockets, func(x *tap) bool { return x == s })
 		l.mu.Unlock()
 		close(s.closed)
 	})
-	return nil
+	return s.Sockets.Close()
 }
 
-func (s *lanSockets) isClosed() bool {
-	select {
-	case <-s.closed:
-		return true
-	default:
-		return false
+// Send implements conn.Sockets: every run meets its fate datagram by datagram.
+func (s *tap) Send(runs []conn.Run) {
+	if s.host.stall.Load() {
+		<-s.closed
 	}
-}
-
-func (s *lanSockets) Send(runs []conn.Run) {
 	for i := range runs {
 		r := &runs[i]
-		r.Err, r.SourceLost = nil, false
-		if s.host.stall.Load() {
-			<-s.closed
-		}
-		if s.isClosed() {
-			r.Err = net.ErrClosed
+		kept, err := s.watch(r)
+		if r.Err, r.SourceLost = err, false; err != nil {
 			continue
 		}
-		src, lost := s.host.source(r.To)
-		r.SourceLost = lost
-		if !src.IsValid() {
-			r.Err = syscall.ENETUNREACH
-			continue
-		}
-		for rest := r.Data; len(rest) > 0; {
-			n := min(r.Segment, len(rest))
-			err := s.host.l.transmit(&datagram{at: time.Now(), from: netip.AddrPortFrom(src, s.port), to: r.To.Remote,
-				tos: r.TOS, mark: s.mark, data: append([]byte(nil), rest[:n]...)})
-			if err != nil {
-				r.Err = err
+		for _, data := range kept {
+			one := [1]conn.Run{{Data: data, Segment: r.Segment, To: r.To, TOS: r.TOS}}
+			s.Sockets.Send(one[:])
+			if one[0].Err != nil {
+				r.Err = one[0].Err
 			}
-			rest = rest[n:]
+			r.SourceLost = r.SourceLost || one[0].SourceLost
 		}
 	}
 }
 
-// transmit logs a datagram and lets it meet its fate.
-func (l *lan) transmit(d *datagram) error {
+// watch logs a run and gives what is to be sent of it: the run as it is, if
+// nothing is to be lost.
+func (s *tap) watch(r *conn.Run) (kept [][]byte, err error) {
+	l, from, mark := s.host.l, netip.AddrPortFrom(s.host.source(r.To), s.Port()), s.host.Mark(s.Port())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fate != nil {
-		l.fate(d)
+	if l.quiet && l.fate == nil {
+		return [][]byte{r.Data}, nil
 	}
-	if d.err != nil {
-		return d.err
-	}
-	if !l.quiet {
-		l.log = append(l.log, *d)
-	}
-	if d.lost {
-		return nil
-	}
-	for range 1 + d.copies {
-		if d.delay == 0 {
-			l.arrive(d)
+	lost := false
+	for data := range slices.Chunk(r.Data, r.Segment) {
+		d := datagram{at: time.Now(), from: from, to: r.To.Remote, tos: r.TOS, mark: mark, data: slices.Clone(data)}
+		if l.fate != nil {
+			l.fate(&d)
+		}
+		if d.err != nil {
+			err = d.err
 			continue
 		}
-		due := d.at.Add(d.delay)
-		i := sort.Search(len(l.flying), func(i int) bool { return l.flying[i].due.After(due) })
-		l.flying = slices.Insert(l.flying, i, flight{due, d})
-		time.AfterFunc(d.delay, l.land)
-	}
-	return nil
-}
-
-// land lets the datagram arrive whose time comes first. That those of one
-// instant stay in order is why not each has a timer that knows it.
-func (l *lan) land() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d := l.flying[0].d
-	l.flying = l.flying[1:]
-	l.arrive(d)
-}
-
-// inject sends a datagram as if from somebody at that address.
-func (l *lan) inject(from, to netip.AddrPort, tos byte, data []byte) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.arrive(&datagram{from: from, to: to, tos: tos, data: append([]byte(nil), data...)})
-}
-
-// arrive puts d into the queue of whoever has its address; mu is held.
-func (l *lan) arrive(d *datagram) {
-	for s := range l.all {
-		if s.port == d.to.Port() && s.host.has(d.to.Addr()) {
-			select {
-			case s.queue <- d:
-			default:
-			}
-			return
+		if !l.quiet {
+			l.log = append(l.log, d)
 		}
-	}
-}
-
-// Receive implements conn.Receiver.
-func (s *lanSockets) Receive(b *conn.Batch) error {
-	b.Messages = b.Messages[:0]
-	d := s.held
-	s.held = nil
-	if d == nil {
-		select {
-		case d = <-s.queue:
-		case <-s.closed:
-			return net.ErrClosed
+		if d.lost {
+			lost = true
+			continue
 		}
+		kept = append(kept, data)
 	}
-	for _, slot := range b.Slots() {
-		m := conn.Message{Data: slot[:copy(slot, d.data)], Segment: len(d.data), Remote: d.from, Local: d.to.Addr(), IfIndex: 1, TOS: d.tos}
-		d = s.next()
-		for d != nil && s.host.l.merge && joins(&m, d) {
-			d = s.next()
-		}
-		b.Messages = append(b.Messages, m)
-		if d == nil {
-			return nil
-		}
+	if !lost {
+		return [][]byte{r.Data}, err
 	}
-	s.held = d
-	return nil
-}
-
-// next gives what waits, if anything does.
-func (s *lanSockets) next() *datagram {
-	select {
-	case d := <-s.queue:
-		return d
-	default:
-		return nil
-	}
-}
-
-// joins appends d to the run m if UDP GRO would.
-func joins(m *conn.Message, d *datagram) bool {
-	n := len(m.Data)
-	if m.Remote != d.from || m.Local != d.to.Addr() || m.TOS != d.tos || len(d.data) > m.Segment || n%m.Segment != 0 ||
-		n+len(d.data) > 65535 || n/m.Segment >= 64 {
-		return false
-	}
-	m.Data = append(m.Data[:n:conn.MessageSize], d.data...)
-	return true
+	return kept, err
 }

@@ -182,7 +182,7 @@ func TestCloseInEveryState(t *testing.T) {
 // Everything at once: traffic, up and down, peers that come, go, and change,
 // other ports and keys, readers of the status; then Close in the middle of it.
 func TestChaos(t *testing.T) {
-	rounds := 12
+	rounds := 8
 	if testing.Short() {
 		rounds = 3
 	}
@@ -247,7 +247,7 @@ func chaos(t *testing.T, opts Options, seed uint64) {
 			})
 		})
 	}
-	time.Sleep(time.Duration(seed) * 500 * time.Millisecond)
+	time.Sleep(time.Duration(seed) * 400 * time.Millisecond)
 	p.a.d.Close() // in the middle of it
 	time.Sleep(time.Second)
 	close(stop)
@@ -291,7 +291,7 @@ func TestNewOnClosedTUN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tun := tuntest.NewUp(1420)
 		tun.Close()
-		d, err := New(tun, newLAN().host(netip.MustParseAddr("192.0.2.1")), Options{Clock: clock.Virtual()})
+		d, err := New(tun, newLAN(t).host(netip.MustParseAddr("192.0.2.1")), Options{Clock: clock.Virtual()})
 		if err != nil {
 			t.Fatal(err)
 		}

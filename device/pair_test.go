@@ -218,7 +218,7 @@ type pair struct {
 // newPair makes them. Nothing was sent yet.
 func newPair(t *testing.T, opts Options) *pair {
 	t.Helper()
-	l := newLAN()
+	l := newLAN(t)
 	p := &pair{lan: l, a: newHost(t, l, 1, opts), b: newHost(t, l, 2, opts), parallel: opts.AlwaysParallel}
 	p.a.knows(p.b)
 	p.b.knows(p.a)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"culvert/conn/conntest"
 	"culvert/device/config"
 	"culvert/internal/clock"
 	"culvert/noise"
@@ -60,7 +61,7 @@ func wantWithin(t *testing.T, what string, got, low, high time.Duration) {
 func TestFirstPacketsShakeHands(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
 		p := newPair(t, opts)
-		p.lan.setFate(func(d *datagram) { d.delay = 10 * time.Millisecond })
+		p.lan.SetDefaultLink(conntest.Link{Delay: 10 * time.Millisecond})
 		x, y, z := p.a.packet4(p.b, "one"), p.a.packet6(p.b, "two"), p.a.packet4(p.b, "three")
 		p.a.send(x)
 		p.a.send(y)
@@ -375,7 +376,7 @@ func TestPersistentKeepalive(t *testing.T) {
 func TestSimultaneousInitiation(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
 		p := newPair(t, opts)
-		p.lan.setFate(func(d *datagram) { d.delay = 20 * time.Millisecond })
+		p.lan.SetDefaultLink(conntest.Link{Delay: 20 * time.Millisecond})
 		x, y := p.a.packet4(p.b, "from a"), p.b.packet4(p.a, "from b")
 		p.a.send(x)
 		p.b.send(y)
@@ -408,8 +409,9 @@ func TestRoaming(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
 		p := newPair(t, opts)
 		p.connect()
-		for i, addr := range []string{"192.0.2.77", "2001:db8::77", "192.0.2.78"} {
-			p.b.net.setAddrs(netip.MustParseAddr(addr))
+		for i, addr := range []string{"192.0.2.77", "2001:db8::78", "192.0.2.79"} {
+			four, six := netip.MustParseAddr(fmt.Sprint("192.0.2.", 77+i)), netip.MustParseAddr(fmt.Sprint("2001:db8::", 77+i))
+			p.b.net.Move(four, six)
 			if i == 1 { // over IPv6 b must be told where a is
 				p.b.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: p.a.public, Endpoint: netip.MustParseAddrPort("[2001:db8::1]:51820")}}})
 			} else if i == 2 {
@@ -435,11 +437,10 @@ func TestForgeryDoesNotRoam(t *testing.T) {
 		p.b.send(p.b.packet4(p.a, "genuine"))
 		p.a.received()
 		genuine := p.lan.reset()[0].data
-		stranger := netip.MustParseAddrPort("203.0.113.9:9")
-		p.lan.inject(stranger, p.a.outer, 0, genuine)
+		p.lan.inject(nowhere, p.a.outer, 0, genuine)
 		forged := append([]byte(nil), genuine...)
 		forged[8]++
-		p.lan.inject(stranger, p.a.outer, 0, forged)
+		p.lan.inject(nowhere, p.a.outer, 0, forged)
 		synctest.Wait()
 		p.a.wantReceived()
 		p.a.wantDrops(map[Reason]uint64{DropReplay: 1, DropBadTag: 1})
@@ -454,9 +455,9 @@ func TestForgeryDoesNotRoam(t *testing.T) {
 func TestStickySource(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
 		p := newPair(t, opts)
-		p.lan.merge = true
+		p.lan.SetGRO(true)
 		second := netip.MustParseAddr("192.0.2.101")
-		p.a.net.setAddrs(p.a.outer.Addr(), second)
+		p.a.net.Move(p.a.outer.Addr(), second)
 		p.b.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: p.a.public, Endpoint: netip.AddrPortFrom(second, p.a.outer.Port())}}})
 		from := func() netip.Addr {
 			t.Helper()
@@ -471,11 +472,11 @@ func TestStickySource(t *testing.T) {
 		if p.a.received(); from() != second {
 			t.Fatal("the source is not where b sent to")
 		}
-		p.a.net.setAddrs(p.a.outer.Addr())
+		p.a.net.Move(p.a.outer.Addr())
 		if from() != p.a.outer.Addr() {
 			t.Fatal("the source was not replaced by one that works")
 		}
-		p.a.net.setAddrs(p.a.outer.Addr(), second)
+		p.a.net.Move(p.a.outer.Addr(), second)
 		if from() != p.a.outer.Addr() {
 			t.Fatal("the lost source was not forgotten")
 		}
