@@ -165,6 +165,7 @@ func (c *controller) handle(ev *event) {
 		c.republish(p)
 		p.machine.NeedKeys(c.now, ev.why, &out)
 	case evConfirmed:
+		c.republish(p)
 		p.machine.Confirmed(c.now, ev.index, &out)
 	case evInitiation:
 		c.initiation(ev, &out)

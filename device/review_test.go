@@ -5,9 +5,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"culvert/conn"
 	"culvert/device/config"
+	"culvert/noise"
 )
 
 // gated is sockets whose Send waits for open, as a network does whose send
@@ -85,5 +87,35 @@ func TestQueueOfASlowSenderIsBounded(t *testing.T) {
 		close(g.open)
 		p.b.wantReceived(want...)
 		p.a.wantDrops(nil)
+	})
+}
+
+// The other side's first packet on a session that was never confirmed, and that a
+// session of ours has replaced since, does not make the old key the send key again:
+// it dies first, and the session machine would take what waits then for sent.
+func TestReplacedSessionIsNotPromoted(t *testing.T) {
+	inBubble(t, func(t *testing.T, opts Options) {
+		p := newPair(t, opts)
+		lossy := func(from *host) func(*datagram) {
+			return func(d *datagram) {
+				d.lost = from.net.has(d.from.Addr()) && noise.Classify(d.data) == noise.TypeTransport
+			}
+		}
+		p.lan.setFate(lossy(p.b)) // a never hears of the session that b began
+		p.b.send(p.b.packet4(p.a, "lost"))
+		sleep(6 * time.Second)
+		p.lan.setFate(lossy(p.a)) // b never hears of the one that a began
+		p.a.send(p.a.packet4(p.b, "lost"))
+		synctest.Wait()
+		current := p.a.peer(p.b).sendKey.Load()
+		if current == nil || !current.keys.Initiator {
+			t.Fatal("a's session did not come about")
+		}
+		x := p.b.packet4(p.a, "on the first session")
+		p.b.send(x)
+		p.a.wantReceived(x)
+		if p.a.peer(p.b).sendKey.Load() != current {
+			t.Error("a sends on the session that its own has replaced")
+		}
 	})
 }
