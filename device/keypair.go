@@ -96,10 +96,20 @@ func (k *keypair) whyNot() session.Reason {
 	return session.DataWaits
 }
 
-// wantsRenewal reports, once per key, that a batch sent at now should bring new keys.
-func (k *keypair) wantsRenewal(now clock.Time, counter uint64) bool {
-	due := counter > timers.RekeyAfterMessages || k.renewSendAt != 0 && now >= k.renewSendAt
-	return due && !k.renewingSend.Load() && k.renewingSend.CompareAndSwap(false, true)
+// wantsRenewal says, once per key, why a batch sent at now should bring new keys;
+// session.None: it should not.
+func (k *keypair) wantsRenewal(now clock.Time, counter uint64) session.Reason {
+	why := session.None
+	switch {
+	case counter > timers.RekeyAfterMessages:
+		why = session.RekeyMessages
+	case k.renewSendAt != 0 && now >= k.renewSendAt:
+		why = session.RekeySending
+	}
+	if why == session.None || k.renewingSend.Load() || !k.renewingSend.CompareAndSwap(false, true) {
+		return session.None
+	}
+	return why
 }
 
 // wantsLateRenewal is wantsRenewal on receive.

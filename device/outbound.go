@@ -243,7 +243,7 @@ func (d *Device) reserve(b *outBatch) bool {
 		d.recycle(b)
 		return false
 	}
-	if b.key.wantsRenewal(b.now, b.counter) && !d.needKeys(p, session.RekeySending) {
+	if why := b.key.wantsRenewal(b.now, b.counter); why != session.None && !d.needKeys(p, why) {
 		b.key.renewingSend.Store(false) // the next batch tries again
 	}
 	return true
