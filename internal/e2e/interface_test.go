@@ -32,8 +32,7 @@ func TestInterfaceDownAndUp(t *testing.T) {
 		if got := command(t, p.left.NS, "wg", "show", p.left.WG, "listen-port"); got != fmt.Sprintln(leftPort) {
 			t.Errorf("while down the listen port is shown as %s", got)
 		}
-		must(t, p.left.IP("link set "+p.left.WG+" up"))
-		eventually(t, patience, "the port is bound again", func() bool { return p.left.Bound("udp", leftPort) })
+		must(t, p.left.IP("link set "+p.left.WG+" up"), p.left.Listening())
 		pings(t, p.left.NS, rightTun4, 2)
 		if now := peer(t, p.left, p.right).TX - sent; now < 148+2*128 {
 			t.Errorf("%d bytes sent: no new handshake", now)
@@ -61,8 +60,10 @@ func TestInterfaceDownAndUp(t *testing.T) {
 		if p.left.Bound("udp", 51777) {
 			t.Error("a port is bound while the interface is down")
 		}
-		must(t, p.left.IP("link set "+p.left.WG+" up"))
-		eventually(t, patience, "the new port is bound", func() bool { return p.left.Bound("udp", 51777) })
+		must(t, p.left.IP("link set "+p.left.WG+" up"), p.left.Listening())
+		if !p.left.Bound("udp", 51777) {
+			t.Error("the new port is not bound")
+		}
 		pings(t, p.left.NS, rightTun4, 2)
 	})
 }
@@ -133,8 +134,9 @@ func TestInterfaceMovedToAnotherNamespaceAtOnce(t *testing.T) {
 	for range 5 { // a race would not show every time
 		p := newLink(t, options{})
 		must(t, p.right.StartDaemon(ours))
-		_, err := p.left.RunCommand(nstest.Command{Args: append(ours.Args[:len(ours.Args):len(ours.Args)], p.left.WG)})
-		must(t, err)
+		parent, err := p.left.Start(nstest.Command{Args: daemon(p.left.WG), Env: ours.Env})
+		must(t, err, parent.Wait(patience))
+		p.left.Daemon = parent // the daemon writes to its standard error
 		inner, err := p.lab.Namespace("inner")
 		must(t, err, p.left.IP("link set "+p.left.WG+" netns "+inner.Path))
 		p.configure(t, options{})
@@ -149,8 +151,7 @@ func TestInterfaceMovedToAnotherNamespaceAtOnce(t *testing.T) {
 		pings(t, inner, rightTun4, 1, "-s", "1272", "-M", "do")
 		must(t, inner.IP("link set "+p.left.WG+" down"))
 		eventually(t, patience, "down is noticed", func() bool { return !outside.Bound("udp", leftPort) })
-		must(t, inner.IP("link set "+p.left.WG+" up"))
-		eventually(t, patience, "up is noticed", func() bool { return outside.Bound("udp", leftPort) })
+		must(t, inner.IP("link set "+p.left.WG+" up"), p.left.Listening())
 		pings(t, inner, rightTun4, 1)
 		must(t, inner.IP("link del "+p.left.WG))
 		eventually(t, patience, "the daemon ends", func() bool {

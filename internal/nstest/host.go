@@ -137,7 +137,9 @@ func (h *Host) Listening() error {
 	if !Eventually(10*time.Second, func() bool { return where.Bound("udp", port) }) {
 		return fmt.Errorf("%s: port %d is not bound 10 s after %s was set up", h.Label, port, h.WG)
 	}
-	return nil
+	// The sockets are the first part of going up; an answer comes after the rest.
+	_, err = h.Run("wg", "show", h.WG, "dump")
+	return err
 }
 
 // Ready waits until the namespace takes packets to these addresses of its own
