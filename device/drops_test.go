@@ -298,9 +298,17 @@ var dropCases = map[Reason]struct {
 		return p.a, 9
 	}},
 	DropBadSource: {make: func(t *testing.T, p *pair) (*host, uint64) {
-		p.b.send(tuntest.UDP(netip.MustParseAddrPort("10.0.0.3:1"), netip.AddrPortFrom(p.a.inner4, 1), nil)) // nobody's
-		p.b.send(tuntest.UDP(netip.AddrPortFrom(p.a.inner4, 1), netip.AddrPortFrom(p.a.inner4, 1), nil))
-		return p.a, 2
+		// An address of b that a longer prefix gives to another peer, one of that
+		// peer alone, one of nobody, one of a itself.
+		p.a.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: p.b.public, AllowedIPs: prefixes("10.8.0.0/16")},
+			{PublicKey: config.PublicKey{9: 1}, AllowedIPs: prefixes("10.8.1.0/24", "10.9.0.0/16")}}})
+		for _, source := range []string{"10.8.1.1", "10.9.0.1", "10.0.0.3", "10.0.0.1"} {
+			p.b.send(tuntest.UDP(netip.AddrPortFrom(netip.MustParseAddr(source), 1), netip.AddrPortFrom(p.a.inner4, 1), nil))
+		}
+		mine := tuntest.UDP(netip.MustParseAddrPort("10.8.2.1:1"), netip.AddrPortFrom(p.a.inner4, 1), nil)
+		p.b.send(mine)
+		p.a.wantReceived(mine)
+		return p.a, 4
 	}},
 	DropCongested: {make: func(t *testing.T, p *pair) (*host, uint64) {
 		p.lan.inject(p.b.outer, p.a.outer, ecnCE, p.b.sealed(p.a, p.b.packet4(p.a, "x")))
