@@ -188,6 +188,10 @@ func (d *Device) newBatch(p *peer, k *keypair, now clock.Time) *outBatch {
 	}
 	b := d.outPool.get()
 	if b == nil {
+		d.inPool.trim() // what it keeps for use again must not starve us
+		b = d.outPool.get()
+	}
+	if b == nil {
 		k.release()
 		return nil
 	}

@@ -119,3 +119,18 @@ func TestReplacedSessionIsNotPromoted(t *testing.T) {
 		}
 	})
 }
+
+// Batches kept for use again do not starve the other direction: with the least
+// budget there is, sockets that were replaced leave more receive batches than
+// they need.
+func TestKeptMemoryStarvesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{Workers: -1, Budget: 8 << 20})
+		p.a.configure(&config.Update{HasListenPort: true, ListenPort: 51999})
+		synctest.Wait()
+		x := p.a.packet4(p.b, "x")
+		p.a.send(x)
+		p.b.wantReceived(x)
+		p.a.wantDrops(nil)
+	})
+}
