@@ -385,8 +385,11 @@ func TestStagedPacketsStarveNobody(t *testing.T) {
 		if most > opts.Budget || p.a.d.stageBudget.used.Load() < p.a.d.stageBudget.limit-2000 {
 			t.Errorf("%d bytes held of %d, %d staged of %d", most, opts.Budget, p.a.d.stageBudget.used.Load(), p.a.d.stageBudget.limit)
 		}
-		p.a.send(p.a.packet4(p.b, strings.Repeat("finds no place", 150))) // yet asks for keys
+		p.a.send(p.a.packet4(p.b, strings.Repeat("finds no place", 150)))
 		synctest.Wait()
+		if p.a.peer(p.b).sendKey.Load() == nil {
+			t.Error("a packet that found no place did not ask for keys")
+		}
 		x := p.a.packet4(p.b, "x")
 		p.a.send(x)
 		p.b.wantReceived(x)
