@@ -55,6 +55,7 @@ type Device struct {
 	index    indexTable
 	identity atomic.Pointer[noise.Identity] // nil: no private key
 	sockets  atomic.Pointer[conn.Sockets]   // nil: down
+	raised   atomic.Pointer[chan struct{}]  // closed when sockets are opened next
 	port     atomic.Uint32                  // what the sockets are bound to; kept while down
 	mtu      atomic.Int32
 	drops    drops
@@ -109,6 +110,7 @@ func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
 	}
 	d.defaults()
 	d.mtu.Store(int32(t.MTU()))
+	d.raised.Store(new(make(chan struct{})))
 	d.session.Jitter = jitter
 	if opts.Stamps != nil {
 		var err error

@@ -121,6 +121,8 @@ var dropCases = map[Reason]struct {
 		p.a.tun.Up()
 		synctest.Wait()
 		p.a.send(p.a.packet4(p.b, "x"))
+		time.Sleep(upPatience) // it waits that long for sockets
+		synctest.Wait()
 		return p.a, 1
 	}},
 	DropLoop: {make: func(t *testing.T, p *pair) (*host, uint64) {

@@ -105,6 +105,7 @@ func (c *controller) swap(s conn.Sockets) (conn.Sockets, *sync.WaitGroup) {
 	}
 	c.d.port.Store(uint32(s.Port()))
 	c.d.sockets.Store(&s)
+	close(*c.d.raised.Swap(new(make(chan struct{}))))
 	c.receive.running = new(sync.WaitGroup)
 	for _, r := range s.Receivers() {
 		in := &inbound{d: c.d, receiver: r, load: c.d.newLoad()}

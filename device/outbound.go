@@ -3,6 +3,7 @@ package device
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"culvert/conn"
 	"culvert/device/session"
@@ -32,6 +33,7 @@ type outbound struct {
 	mtu    int
 	open   []*outBatch
 	load   load
+	waited bool // for sockets, and there are still none
 }
 
 // run reads until the TUN is closed.
@@ -68,7 +70,7 @@ func (o *outbound) route() {
 	case p == nil:
 		o.refuse(DropNoPeer, nil, ip)
 		return
-	case o.d.sockets.Load() == nil:
+	case !o.up():
 		o.d.dropped(o.now, DropDown, o.packet.Segments(), p)
 		return
 	}
@@ -93,6 +95,32 @@ func (o *outbound) route() {
 	} else {
 		o.stage(p)
 	}
+}
+
+// upPatience is how long a packet waits for the device to come up.
+const upPatience = time.Second
+
+// up reports whether there are sockets. The TUN gives packets only while the
+// link is up, so when there are none they are likely to be opened any moment:
+// the first packet waits for that. Nobody else could be served meanwhile.
+func (o *outbound) up() bool {
+	if o.d.sockets.Load() != nil {
+		o.waited = false
+		return true
+	}
+	if o.waited {
+		return false
+	}
+	o.waited = true
+	raised := *o.d.raised.Load()
+	if o.d.sockets.Load() == nil { // else they were opened before we had the channel
+		select {
+		case <-raised:
+		case <-time.After(upPatience):
+		case <-o.d.closing:
+		}
+	}
+	return o.d.sockets.Load() != nil
 }
 
 // refuse drops the packet and lets its sender know that it is unreachable.
