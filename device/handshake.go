@@ -79,13 +79,19 @@ func (d *Device) offerHandshake(now clock.Time, b []byte, m *conn.Message) {
 }
 
 // runHandshakes opens and builds handshake messages until the device closes.
-// What the controller wants goes before what strangers send.
+// What the controller wants goes first, but at most one for each that others
+// send: thousands of peers that do not answer must not keep out one that calls.
 func (d *Device) runHandshakes() {
 	defer d.workers.Done()
 	for {
 		select {
 		case j := <-d.jobs:
 			d.build(j)
+			select {
+			case h := <-d.handshakes:
+				d.openAndKeep(h)
+			default:
+			}
 			continue
 		default:
 		}
@@ -93,12 +99,17 @@ func (d *Device) runHandshakes() {
 		case j := <-d.jobs:
 			d.build(j)
 		case h := <-d.handshakes:
-			d.open(h)
-			d.hsPool.Put(h)
+			d.openAndKeep(h)
 		case <-d.closing:
 			return
 		}
 	}
+}
+
+// openAndKeep is open that keeps the memory for another message.
+func (d *Device) openAndKeep(h *hsMessage) {
+	d.open(h)
+	d.hsPool.Put(h)
 }
 
 // open authenticates a message and passes it on to the controller.

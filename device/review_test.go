@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"culvert/conn"
 	"culvert/device/config"
+	"culvert/internal/clock"
 	"culvert/noise"
 )
 
@@ -132,5 +134,28 @@ func TestKeptMemoryStarvesNobody(t *testing.T) {
 		p.a.send(x)
 		p.b.wantReceived(x)
 		p.a.wantDrops(nil)
+	})
+}
+
+// However much the controller wants built (for thousands of peers that do not
+// answer), messages of others get their turn.
+func TestHandshakesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &Device{log: slog.New(slog.DiscardHandler), clock: clock.Virtual(), closing: make(chan struct{}),
+			jobs: make(chan hsJob, 3), handshakes: make(chan *hsMessage, 1), events: make(chan event)}
+		for range cap(d.jobs) {
+			d.jobs <- hsJob{peer: &peer{}}
+		}
+		d.handshakes <- &hsMessage{kind: noise.TypeCookieReply, n: noise.CookieReplySize}
+		d.workers.Add(1)
+		go d.runHandshakes()
+		for range 2 {
+			<-d.events
+			synctest.Wait()
+		}
+		if d.drops.load(DropBadCookie) != 1 {
+			t.Error("after two of ours the other one still waits")
+		}
+		close(d.closing)
 	})
 }
