@@ -36,7 +36,7 @@ func serve(o *options, parent *parent) error {
 		t.Close()
 		return err
 	}
-	d, err := device.New(t, conn.System(conn.Options{Logger: log.Logger, NoGSO: o.NoGSO, NoGRO: o.NoGRO}), settings)
+	d, err := device.New(t, conn.System(networkOptions(o, log.Logger)), settings)
 	if err != nil {
 		return err
 	}
@@ -70,6 +70,11 @@ func serve(o *options, parent *parent) error {
 	}
 	notifyService(log.Logger, stopping)
 	return nil
+}
+
+// networkOptions are the sockets' settings that the command line has.
+func networkOptions(o *options, log *slog.Logger) conn.Options {
+	return conn.Options{Logger: log, NoGSO: o.NoGSO, NoGRO: o.NoGRO}
 }
 
 // deviceOptions are the device's settings that the command line has.
