@@ -49,25 +49,6 @@ func TestRenewalAfterMessages(t *testing.T) {
 	})
 }
 
-// An inner source is judged by the device's whole table: what another peer has
-// a longer prefix for is not b's, though b has a shorter one.
-func TestSourceIsJudgedByTheLongestPrefix(t *testing.T) {
-	inBubble(t, func(t *testing.T, opts Options) {
-		p := newPair(t, opts)
-		p.connect()
-		p.a.configure(&config.Update{Peers: []config.PeerUpdate{
-			{PublicKey: p.b.public, AllowedIPs: prefixes("10.5.0.0/16")},
-			{PublicKey: config.PublicKey{9: 1}, AllowedIPs: prefixes("10.5.1.0/24")}}})
-		from := func(src string) []byte {
-			return tuntest.UDP(netip.MustParseAddrPort(src), netip.AddrPortFrom(p.a.inner4, 1), nil)
-		}
-		p.b.send(from("10.5.1.1:1"))
-		p.b.send(from("10.5.2.1:1"))
-		p.a.wantReceived(from("10.5.2.1:1"))
-		p.a.wantDrops(map[Reason]uint64{DropBadSource: 1})
-	})
-}
-
 // A packet whose source is not allowed was authentic all the same: the endpoint
 // follows it.
 func TestEndpointFollowsWhatFailsTheSourceCheck(t *testing.T) {
