@@ -2,7 +2,9 @@ package device
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
+	"os"
 	"time"
 
 	"culvert/conn"
@@ -41,6 +43,7 @@ func (o *outbound) run() {
 	defer o.d.readers.Done()
 	for {
 		if err := o.reader.Read(&o.packet); err != nil {
+			o.ended(err)
 			return
 		}
 		o.now, o.mtu = o.d.clock.Now(), int(o.d.mtu.Load())
@@ -59,6 +62,18 @@ func (o *outbound) run() {
 		o.load.note(drained)
 		o.flush()
 	}
+}
+
+// ended tells of an interface that cannot be read any more though nobody closed
+// it: a tunnel in one direction is worse than none.
+func (o *outbound) ended(err error) {
+	if errors.Is(err, os.ErrClosed) {
+		return
+	}
+	if !errors.Is(err, tun.ErrDeleted) {
+		o.d.log.Error("cannot read from the interface any more", "error", err)
+	}
+	o.d.goneOnce.Do(func() { close(o.d.gone) })
 }
 
 // route finds the peer of the packet and lays its segments into that peer's

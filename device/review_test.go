@@ -3,15 +3,20 @@ package device
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"culvert/conn"
+	"culvert/conn/conntest"
 	"culvert/device/config"
 	"culvert/internal/clock"
 	"culvert/noise"
+	"culvert/tun"
+	"culvert/tun/tuntest"
 )
 
 // gated is sockets whose Send waits for open, as a network does whose send
@@ -157,5 +162,32 @@ func TestHandshakesTakeTurns(t *testing.T) {
 			t.Error("after two of ours the other one still waits")
 		}
 		close(d.closing)
+	})
+}
+
+// brokenReader is an interface whose queue fails.
+type brokenReader struct {
+	*tuntest.TUN
+	tun.Reader
+}
+
+func (b brokenReader) Readers() []tun.Reader  { return []tun.Reader{b} }
+func (b brokenReader) Read(*tun.Packet) error { return syscall.EIO }
+
+// An interface that cannot be read any more ends the device's usefulness, and
+// whoever owns it hears of that.
+func TestBrokenInterfaceIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := New(brokenReader{TUN: tuntest.NewUp(1420)}, conntest.NewNetwork(1).Host(netip.MustParseAddr("192.0.2.1")), Options{Clock: clock.Virtual()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		synctest.Wait()
+		select {
+		case <-d.Done():
+		default:
+			t.Error("nobody hears of it")
+		}
 	})
 }
