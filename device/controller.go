@@ -188,6 +188,7 @@ func (c *controller) handle(ev *event) {
 func (c *controller) initiation(ev *event, out *session.Actions) {
 	p := ev.peer
 	if ev.id != c.d.identity.Load() { // made for a key we no longer have
+		c.d.dropped(c.now, DropStale, 1, p)
 		c.d.void(ev)
 		return
 	}

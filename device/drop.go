@@ -38,7 +38,7 @@ const (
 	DropUnknownPeer  // a handshake of a stranger
 	DropOldTimestamp // an initiation replayed, or the peer's clock went back
 	DropTooSoon      // a second initiation within 20 ms
-	DropStale        // the answer to a handshake that is over
+	DropStale        // of a handshake that is over, or made for a key we no longer have
 	DropBadCookie    // a cookie reply that answers nothing
 	DropUnknownIndex // no session with that receiver index
 	DropKeyExpired   // older than REJECT_AFTER_TIME or beyond REJECT_AFTER_MESSAGES

@@ -2,6 +2,8 @@ package device
 
 import (
 	"encoding/binary"
+	"errors"
+	"net"
 
 	"culvert/conn"
 	"culvert/device/session"
@@ -28,6 +30,9 @@ func (in *inbound) run() {
 			in.batch = spare
 		}
 		if err := in.receiver.Receive(in.batch.conn); err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				in.d.log.Error("a socket failed and receives no more; set another listen-port to open new ones", "error", err)
+			}
 			in.batch.left.Store(1)
 			in.d.done(in.batch, spare)
 			return
