@@ -232,6 +232,9 @@ func (d *Device) build(j hsJob) {
 	if j.answer != nil {
 		defer j.answer.Wipe()
 	}
+	if j.peer.removed.Load() {
+		return // nobody waits for it
+	}
 	id := d.identity.Load()
 	if id == nil {
 		d.deliverEvent(ev)

@@ -191,3 +191,20 @@ func TestBrokenInterfaceIsGone(t *testing.T) {
 		}
 	})
 }
+
+// What was to be built for a peer that is gone costs nothing any more.
+func TestNothingIsBuiltForRemovedPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		gone := p.a.peer(p.b)
+		p.a.configure(&config.Update{ReplacePeers: true})
+		answer := &noise.OpenedInitiation{Static: p.b.public}
+		before := gone.remote.Load()
+		p.a.d.build(hsJob{peer: gone})
+		p.a.d.build(hsJob{peer: gone, answer: answer})
+		synctest.Wait()
+		if gone.remote.Load() != before || p.a.d.index.len() != 0 {
+			t.Error("a handshake was built for it")
+		}
+	})
+}
