@@ -69,6 +69,9 @@ func serve(o *options, parent *parent) error {
 		log.Info("ending", "why", "the socket's file is gone")
 	}
 	notifyService(log.Logger, stopping)
+	// Before the server, which waits for what clients have asked for: that may
+	// wait for a network that takes nothing, and Close ends such waiting.
+	d.Close()
 	return nil
 }
 
