@@ -12,8 +12,9 @@ type job struct {
 const workQueue = 64
 
 // maxWaiting bounds the batches of one peer that wait for its sender or
-// receiver: beyond it the reader does the work itself, so it slows down instead
-// of the queue growing.
+// receiver: beyond it the reader does the work itself, and the outbound one waits
+// for room, so it slows down instead of the queue growing. (Receive batches are
+// large and few: their budget bounds them.)
 const maxWaiting = 16
 
 // defaultWorkers is how many workers seal and open: as many as there are cores
