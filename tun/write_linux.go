@@ -83,12 +83,17 @@ func (w *writer) writeRun(fd int, r *run) {
 		w.taken += int(r.count)
 		return
 	}
-	switch err {
-	case unix.EINVAL, unix.EMSGSIZE, unix.EOPNOTSUPP:
+	if isMergeFault(err) {
 		w.refused(fd, r)
-	default: // EIO: down; the single packets would fare no better
+	} else {
 		w.note(int(r.count), err)
 	}
+}
+
+// isMergeFault reports whether err may be due to packets being merged. After
+// others (EIO: the interface is down) the single packets would fare no better.
+func isMergeFault(err unix.Errno) bool {
+	return err == unix.EINVAL || err == unix.EMSGSIZE || err == unix.EOPNOTSUPP
 }
 
 // refused writes the packets of r singly after the kernel refused the
