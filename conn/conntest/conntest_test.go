@@ -109,7 +109,7 @@ func TestDelayKeepsOrder(t *testing.T) {
 		if ms := x.queued(); len(ms) != 0 {
 			t.Fatalf("%d arrived early", len(ms))
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		got := text(x.queued())
 		if len(got) != 50 || !slices.IsSorted(got) {
