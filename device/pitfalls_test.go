@@ -18,6 +18,7 @@ import (
 
 	"culvert/conn"
 	"culvert/device/config"
+	"culvert/internal/clock"
 	"culvert/noise"
 	"culvert/timers"
 	"culvert/tun"
@@ -197,6 +198,69 @@ func TestJitter(t *testing.T) {
 			t.Errorf("%d initiations came after %v", len(log), waits)
 		}
 	})
+}
+
+// memoryStore is a StampStore.
+type memoryStore struct {
+	mu   sync.Mutex
+	last noise.Timestamp
+}
+
+func (m *memoryStore) Load() (noise.Timestamp, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last, nil
+}
+
+func (m *memoryStore) Save(last noise.Timestamp) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.last = last
+	return nil
+}
+
+// The last handshake label survives a restart, and a crash: a wall clock that
+// went back meanwhile locks nobody out. Without a store it does.
+func TestStampSurvivesRestart(t *testing.T) {
+	for name, c := range map[string]struct{ store, crash, refused bool }{
+		"closed": {store: true}, "crashed": {store: true, crash: true}, "forgotten": {refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				wall := &jumpingClock{Clock: clock.Virtual()}
+				store := new(memoryStore)
+				p := newPair(t, Options{Clock: wall, Stamps: store})
+				p.connect()
+				sleep(200 * time.Second)
+				p.connect() // a later label
+				kept, _ := store.Load()
+				p.a.close()
+				opts := Options{Clock: wall}
+				if c.crash {
+					store.Save(kept)
+				}
+				if c.store {
+					opts.Stamps = store
+				}
+				wall.wall.Add(-int64(24 * time.Hour))
+				again := &host{t: t, name: "a again", tun: tuntest.NewUp(1420), net: p.a.net, key: p.a.key, public: p.a.public,
+					outer: p.a.outer, inner4: p.a.inner4, inner6: p.a.inner6}
+				var err error
+				if again.d, err = New(again.tun, again.net, opts); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(again.close)
+				again.configure(&config.Update{HasPrivateKey: true, PrivateKey: again.key, HasListenPort: true, ListenPort: again.outer.Port()})
+				again.knows(p.b)
+				sleep(time.Second)
+				x := again.packet4(p.b, "x")
+				again.send(x)
+				if got := len(p.b.received()); (got == 0) != c.refused || (p.b.drops(DropOldTimestamp) > 0) != c.refused {
+					t.Errorf("%d packets came; %s", got, p.b.allDrops())
+				}
+			})
+		})
+	}
 }
 
 // The largest datagrams and MTU there are do no harm, nor does a packet that
