@@ -1,0 +1,157 @@
+package device
+
+import (
+	"culvert/device/session"
+	"culvert/internal/clock"
+	"culvert/timers"
+)
+
+// The second half of the outbound pipe: reserve counters, seal, send in order.
+
+// newBatch gives an empty batch that holds a reference to k; nil if the budget
+// is used up or k is just being retired.
+func (d *Device) newBatch(p *peer, k *keypair, now clock.Time) *outBatch {
+	if !k.acquire() {
+		return nil
+	}
+	b := d.outPool.get()
+	if b == nil {
+		d.inPool.trim() // what it keeps for use again must not starve us
+		b = d.outPool.get()
+	}
+	if b == nil {
+		k.release()
+		return nil
+	}
+	b.peer, b.key, b.now = p, k, now
+	return b
+}
+
+// send takes a reader's batch through the rest of the pipe: counters, sealing
+// here or on a worker, then the peer's sequential sender. It waits while as many
+// batches as may wait for that sender, so that a reader is never far ahead.
+func (d *Device) send(b *outBatch, parallel bool) {
+	p := b.peer
+	if !d.reserve(b) || parallel && d.hand(b) {
+		return
+	}
+	b.seal()
+	if p.out.enter() {
+		d.emit(b)
+		d.runSender(p)
+	} else if p.out.pushWithin(maxWaiting, b) {
+		d.runSender(p)
+	}
+}
+
+// sendOne is send for the controller, and for who holds a stage's lock: it sends
+// no batch but b, and leaves to another goroutine what readers push meanwhile,
+// which may go on for as long as there is traffic.
+func (d *Device) sendOne(b *outBatch) {
+	p := b.peer
+	if !d.reserve(b) {
+		return
+	}
+	b.seal()
+	var more bool
+	if p.out.enter() {
+		d.emit(b)
+		more = p.out.leave()
+	} else {
+		more = p.out.push(b)
+	}
+	if more {
+		d.runners.Go(func() { d.runSender(p) })
+	}
+}
+
+// reserve takes counters for b; false if the key has none left: b is gone.
+func (d *Device) reserve(b *outBatch) bool {
+	p, n := b.peer, uint64(len(b.packets))
+	b.counter = b.key.next.Add(n) - n
+	if b.counter+n > timers.RejectAfterMessages {
+		d.dropped(b.now, DropKeySpent, len(b.packets), p)
+		d.needKeys(p, session.RekeyMessages)
+		d.recycle(b)
+		return false
+	}
+	if why := b.key.wantsRenewal(b.now, b.counter); why != session.None && !d.needKeys(p, why) {
+		b.key.renewingSend.Store(false) // the next batch tries again
+	}
+	return true
+}
+
+// hand gives b to the workers and its place to the peer's sender; false if
+// they have enough to do, so that the reader had better help itself.
+func (d *Device) hand(b *outBatch) bool {
+	if len(d.work) == cap(d.work) || b.peer.out.waiting() >= maxWaiting {
+		return false
+	}
+	b.handed = true
+	if b.peer.out.push(b) {
+		d.runners.Go(func() { d.runSender(b.peer) })
+	}
+	select {
+	case d.work <- job{out: b}:
+	default: // another reader was quicker; the place is taken, so the turn is ours
+		b.seal()
+		b.sealed <- struct{}{}
+	}
+	return true
+}
+
+// runSender is the peer's sequential sender: it sends what was pushed, in that
+// order, until nothing is left.
+func (d *Device) runSender(p *peer) {
+	for {
+		b, ok := p.out.next()
+		if !ok {
+			return
+		}
+		if b.handed {
+			<-b.sealed
+			b.handed = false
+		}
+		d.emit(b)
+	}
+}
+
+// emit hands a sealed batch to the network, notes what became of it and
+// returns its memory. Once per batch: one send, one set of counters.
+func (d *Device) emit(b *outBatch) {
+	defer d.recycle(b)
+	p, to, s := b.peer, b.peer.endpoint.Load(), d.sockets.Load()
+	switch {
+	case s == nil:
+		d.dropped(b.now, DropDown, len(b.packets), p)
+		return
+	case to == nil:
+		d.dropped(b.now, DropNoEndpoint, len(b.packets), p)
+		return
+	}
+	runs := b.cut(to)
+	p.activity.sent(b.now, b.data)
+	(*s).Send(runs)
+	sent := 0
+	for i := range runs {
+		if runs[i].SourceLost {
+			p.forgetSource(to)
+		}
+		if runs[i].Err == nil {
+			sent += len(runs[i].Data)
+		} else {
+			d.dropped(b.now, DropSendError, packetsIn(&runs[i]), p)
+			d.sendFailed(p, runs[i].Err)
+		}
+	}
+	p.tx.Add(uint64(sent))
+}
+
+// recycle ends a batch.
+func (d *Device) recycle(b *outBatch) {
+	b.key.release()
+	b.peer, b.key, b.n, b.data = nil, nil, 0, false
+	b.packets = b.packets[:0]
+	clear(b.runs)
+	d.outPool.put(b)
+}
