@@ -2,6 +2,7 @@ package conn
 
 import (
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,48 @@ func TestDatagramsMayBeFragmented(t *testing.T) {
 		})
 		if err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// Each kind of change makes sources be looked at again, in either family and by
+// itself: no other change covers up for it.
+func TestEveryRouteChangeIsSeen(t *testing.T) {
+	ns := newNamespace(t)
+	ns.ip("link add v0 type veth peer name v1")
+	for name, value := range map[string]string{ // else IPv6 has things to tell by itself, seconds later
+		"v0/accept_dad": "0", "v0/addr_gen_mode": "1", "v0/router_solicitations": "0", "v1/disable_ipv6": "1",
+	} {
+		ns.sysctl("net/ipv6/conf/"+name, value)
+	}
+	ns.ip(`addr add 10.1.0.1/24 dev v0
+		addr add fd01::1/64 dev v0 nodad
+		link set v1 up
+		link set v0 up`)
+	routes := ns.listen(System(Options{}), 0, 0).(*linuxSockets).routes
+	if !routes.watching.Load() {
+		t.Skip("no netlink")
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	another := func(than uint32, limit time.Duration) bool {
+		for until := time.Now().Add(limit); time.Now().Before(until); <-tick.C {
+			if routes.generation() != than {
+				return true
+			}
+		}
+		return false
+	}
+	for _, change := range []string{
+		"route add 10.2.0.0/16 via 10.1.0.2", "-6 route add fd02::/64 via fd01::2",
+		"rule add fwmark 5 table 5", "-6 rule add fwmark 5 table 5", "link set v0 alias x",
+	} {
+		for another(routes.generation(), 2*routeSettle) { // what comes of the set-up and of the last change
+		}
+		before := routes.generation()
+		ns.ip(change)
+		if !another(before, 5*time.Second) {
+			t.Errorf("%s: not seen", change)
 		}
 	}
 }

@@ -68,6 +68,32 @@ func TestEndpointFollowsWhatFailsTheSourceCheck(t *testing.T) {
 	})
 }
 
+// A response moves the endpoint to where it came from.
+func TestEndpointFollowsResponse(t *testing.T) {
+	inBubble(t, func(t *testing.T, opts Options) {
+		p := newPair(t, opts)
+		p.lan.setFate(lossOf(fromHost(p.b)))
+		p.a.send(p.a.packet4(p.b, "x"))
+		p.want("a>b initiation, b>a response") // lost
+		sleep(6 * time.Second)
+		log := p.lan.reset()
+		p.lan.inject(nowhere, p.a.outer, 0, log[len(log)-1].data)
+		p.want("a>203.0.113.9 data 64")
+	})
+}
+
+// Padding is zeros, whatever was in the arena before.
+func TestPaddingIsZero(t *testing.T) {
+	b := newOutBatch()
+	for i := range b.mem {
+		b.mem[i] = 0xee
+	}
+	packet := b.add(5, 16, 0)
+	if copy(packet, "12345") != 5 || string(b.mem[noise.TransportHeaderSize:][:16]) != "12345"+strings.Repeat("\x00", 11) {
+		t.Errorf("% x", b.mem[:b.n])
+	}
+}
+
 // A peer with a public key of low order is taken, and never sent anything.
 func TestLowOrderPeerIsNeverSentTo(t *testing.T) {
 	for _, low := range []config.PublicKey{{}, {1}} {
