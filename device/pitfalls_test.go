@@ -94,6 +94,35 @@ func TestPaddingIsZero(t *testing.T) {
 	}
 }
 
+// The static-static secret of a peer is computed when it is first needed, and
+// once; a preshared key does not change it, another private key does.
+func TestStaticSharedIsComputedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		remote := func() *remote { return p.a.peer(p.b).remote.Load() }
+		if remote().id != nil {
+			t.Error("computed before it was needed")
+		}
+		p.connect()
+		first := remote()
+		sleep(200 * time.Second)
+		p.connect()
+		if first.id == nil || remote() != first {
+			t.Error("computed again for the second handshake")
+		}
+		p.a.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: p.b.public, HasPresharedKey: true, PresharedKey: config.PresharedKey{1}}}})
+		if r := remote(); r.id != first.id || r.Shared != first.Shared {
+			t.Error("a preshared key made it void")
+		}
+		p.a.configure(&config.Update{HasPrivateKey: true, PrivateKey: config.PrivateKey{9}})
+		p.a.send(p.a.packet4(p.b, "x"))
+		synctest.Wait()
+		if r := remote(); r.id != p.a.d.identity.Load() || r.Shared == first.Shared {
+			t.Error("not computed for another private key")
+		}
+	})
+}
+
 // A peer with a public key of low order is taken, and never sent anything.
 func TestLowOrderPeerIsNeverSentTo(t *testing.T) {
 	for _, low := range []config.PublicKey{{}, {1}} {
