@@ -322,9 +322,7 @@ func (c *controller) afterChange(p *peer) {
 func (c *controller) add(k config.PublicKey) *peer {
 	p := &peer{public: k, machine: session.New(&c.d.session)}
 	p.timer.Owner = p
-	if c.d.stamps != nil {
-		p.machine.RestoreStamp(c.d.stamps.floor)
-	}
+	p.machine.RestoreStamp(c.lastStamp)
 	r := &remote{}
 	r.Static = k
 	p.remote.Store(r)

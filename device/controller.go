@@ -54,6 +54,9 @@ type controller struct {
 	up    bool // the link is up
 	peers peerList
 	mark  uint32
+	// lastStamp is the label of the last initiation to anybody, also of an
+	// earlier run: a peer that is added again gets none before it.
+	lastStamp noise.Timestamp
 
 	privateKey config.PrivateKey // clamped; zero: none
 	receive    receivers

@@ -1,7 +1,7 @@
 // Package device moves packets: from a TUN interface through WireGuard to UDP
 // sockets and back. It is the only package with packet goroutines.
 //
-// Three parts meet in snapshots. The outbound pipe (outbound.go) and the inbound
+// Three parts meet in snapshots. The outbound pipe (outbound.go, send.go) and the inbound
 // pipe (inbound.go) carry packets; the controller (controller.go) owns every
 // session and decides. Packets never run through the controller, and the pipes
 // never decide: they read what it has published (routes, endpoint, send key,

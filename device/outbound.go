@@ -151,6 +151,10 @@ func (o *outbound) lay(p *peer, k *keypair, tos byte) {
 			o.close(b)
 			b = o.batch(p, k)
 		}
+		if b == nil && i == 0 && k.barred.Load() { // replaced since route looked
+			o.stage(p)
+			return
+		}
 		if b == nil {
 			o.d.dropped(o.now, DropBudget, n-i, p)
 			return

@@ -57,6 +57,9 @@ func (c *controller) handshakes(p *peer, out *session.Actions, ev *event) {
 	if out.Initiate {
 		c.d.log.Debug("initiating", "peer", p.public.Short(), "reason", out.InitiateReason.String(), "attempt", out.Attempt)
 		stamp := p.machine.Stamp(noise.NewTimestamp(c.d.clock.Wall()))
+		if stamp.After(c.lastStamp) {
+			c.lastStamp = stamp
+		}
 		if c.d.stamps != nil {
 			c.d.stamps.used(stamp)
 		}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"culvert/conn"
+	"culvert/device/config"
+	"culvert/internal/clock"
 )
 
 // slowListen is a network whose sockets take their time to open.
@@ -51,3 +53,29 @@ func TestPacketsBeforeTheSocketsAreOpen(t *testing.T) {
 		})
 	}
 }
+
+// A peer that is removed and added again while the wall clock goes back is
+// greeted with a newer label all the same.
+func TestAddedAgainWithTheClockBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wall := &backwards{Clock: clock.Virtual()}
+		p := newPair(t, Options{Clock: wall})
+		p.connect()
+		wall.by = time.Hour
+		p.a.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: p.b.public, Remove: true}}})
+		p.a.knows(p.b)
+		time.Sleep(time.Second) // initiations within 20 ms are refused
+		packet := p.a.packet4(p.b, "again")
+		p.a.send(packet)
+		p.b.wantReceived(packet)
+		p.b.wantDrops(nil)
+	})
+}
+
+// backwards is a clock whose wall time is off.
+type backwards struct {
+	clock.Clock
+	by time.Duration
+}
+
+func (b *backwards) Wall() time.Time { return b.Clock.Wall().Add(-b.by) }

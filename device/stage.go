@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"culvert/device/session"
 	"culvert/internal/clock"
 )
 
@@ -48,7 +49,11 @@ func (d *Device) flushStaged(p *peer, now clock.Time) {
 		return
 	}
 	mtu := int(d.mtu.Load())
-	var b *outBatch
+	b := d.newBatch(p, k, now)
+	if b == nil && k.barred.Load() { // replaced just now: they wait for the other
+		d.needKeys(p, session.DataWaits)
+		return
+	}
 	for _, packet := range p.stage.packets {
 		d.stageBudget.give(len(packet))
 		if b != nil && !b.room(len(packet)) {

@@ -25,15 +25,14 @@ const stampReserve = 10 * time.Minute
 // after the last label was saved.
 type stampKeeper struct {
 	store    StampStore
-	floor    noise.Timestamp // of every peer: what an earlier run may have used
-	last     noise.Timestamp // used by this run; the controller's
+	last     noise.Timestamp // used, by this run or an earlier one; the controller's
 	reserved noise.Timestamp // saved, or about to be; the controller's
 	want     chan noise.Timestamp
 }
 
 func newStampKeeper(s StampStore) (*stampKeeper, error) {
-	floor, err := s.Load()
-	return &stampKeeper{store: s, floor: floor, last: floor, want: make(chan noise.Timestamp, 1)}, err
+	last, err := s.Load()
+	return &stampKeeper{store: s, last: last, want: make(chan noise.Timestamp, 1)}, err
 }
 
 // used notes that an initiation goes out with stamp. The disk may be slow, the
