@@ -569,6 +569,21 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// What wg(8) shows has 64 bits on every machine.
+func TestCountersHave64Bits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		p.a.peer(p.b).rx.Add(1 << 40)
+		p.a.peer(p.b).tx.Add(1<<64 - 1)
+		s := p.a.status(p.b)
+		for _, n := range []*uint64{&s.RxBytes, &s.TxBytes} { // would not compile
+			if *n < 1<<40 {
+				t.Errorf("%d bytes", *n)
+			}
+		}
+	})
+}
+
 // Indices are the randomness handed in, and never two at once the same.
 func TestIndicesAreRandom(t *testing.T) {
 	var table indexTable
