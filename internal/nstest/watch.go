@@ -26,15 +26,20 @@ func (n *NS) Bound(network string, port int) bool {
 	return false
 }
 
-// Ports lists the ports that sockets of the namespace are bound to, once for
-// each socket, as /proc/net shows them. network is tcp or udp.
+// tcpListen is the state of a listening socket in /proc/net/tcp (kernel:
+// include/net/tcp_states.h). A port whose last connection is in TIME_WAIT is
+// there too, and nobody listens.
+const tcpListen = "0A"
+
+// Ports lists the ports that sockets of the namespace are bound to (udp) or
+// listen on (tcp), once for each socket, as /proc/net shows them.
 func (n *NS) Ports(network string) (ports []int) {
 	n.Do(func() error {
 		for _, family := range []string{"", "6"} {
 			b, _ := os.ReadFile("/proc/thread-self/net/" + network + family) // no IPv6: no file
 			for line := range strings.Lines(string(b)) {
 				f := strings.Fields(line)
-				if len(f) < 2 {
+				if len(f) < 4 || network == "tcp" && f[3] != tcpListen {
 					continue
 				}
 				if _, hex, ok := strings.Cut(f[1], ":"); ok {
