@@ -353,7 +353,7 @@ func TestPresharedKey(t *testing.T) {
 		p.a.send(x)
 		sleep(time.Second)
 		p.b.wantReceived(x)
-		p.want("a>b data 64, a>b initiation, b>a response")
+		p.wantBeside("a>b data 64", "a>b initiation, b>a response")
 		p.a.wantDrops(map[Reason]uint64{DropBadHandshake: 1})
 		set(p.b, p.a)
 		sleep(6 * time.Second)

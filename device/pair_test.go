@@ -240,11 +240,31 @@ func (p *pair) connect() {
 // these, as in "a>b initiation, b>a response, a>b keepalive, a>b data 64".
 func (p *pair) want(transcript string) {
 	p.a.t.Helper()
+	p.compare(p.transcript(), transcript)
+}
+
+// wantBeside is want for a datagram and the handshake it brought about, which
+// other goroutines make: which of them goes first is not told.
+func (p *pair) wantBeside(datagram, transcript string) {
+	p.a.t.Helper()
+	said := p.transcript()
+	if i := slices.Index(said, datagram); i >= 0 {
+		said = slices.Insert(slices.Delete(said, i, i+1), 0, datagram)
+	}
+	p.compare(said, datagram+", "+transcript)
+}
+
+// transcript is what was sent since it was last asked for.
+func (p *pair) transcript() (said []string) {
 	synctest.Wait()
-	var said []string
 	for _, d := range p.lan.reset() {
 		said = append(said, p.describe(&d))
 	}
+	return said
+}
+
+func (p *pair) compare(said []string, transcript string) {
+	p.a.t.Helper()
 	wanted := strings.Split(transcript, ", ")
 	if p.parallel {
 		slices.Sort(said)
