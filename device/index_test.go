@@ -108,3 +108,18 @@ func TestSequenceKeepsOrder(t *testing.T) {
 		t.Fatal("the emitter's term did not end")
 	}
 }
+
+// A queue that never runs dry takes no more room than what waits in it.
+func TestSequenceThatNeverRunsDryStaysSmall(t *testing.T) {
+	var s sequence[int]
+	s.push(0)
+	for i := 1; i < 100_000; i++ {
+		s.push(i)
+		if x, ok := s.next(); !ok || x != i-1 {
+			t.Fatalf("next gives %d, %v", x, ok)
+		}
+	}
+	if n := cap(s.queue); n > 64 {
+		t.Fatalf("room for %d items where one waits", n)
+	}
+}

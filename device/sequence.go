@@ -66,8 +66,14 @@ func (s *sequence[T]) pushWithin(limit int, x T) (start bool) {
 	}
 }
 
-// append is push; the lock is held.
+// append is push; the lock is held. Places that are free again are used before
+// the queue grows: under lasting load it never runs dry.
 func (s *sequence[T]) append(x T) (start bool) {
+	if s.head > 0 && len(s.queue) == cap(s.queue) {
+		n := copy(s.queue, s.queue[s.head:])
+		clear(s.queue[n:])
+		s.queue, s.head = s.queue[:n], 0
+	}
 	s.queue = append(s.queue, x)
 	start = !s.running
 	s.running = true
