@@ -17,50 +17,33 @@ import (
 type inbound struct {
 	d        *Device
 	receiver conn.Receiver
-	batch    *inBatch
+	batch    *inBatch // of the receive in hand: from the pool, or spare
+	spare    *inBatch // for when the budget is used up: the socket must be read
 	now      clock.Time
 	load     load
 }
 
 // run receives until the socket is closed.
 func (in *inbound) run() {
-	spare := newInBatch() // for when the budget is used up: the socket must be read
+	in.spare = newInBatch()
 	for {
 		if in.batch = in.d.inPool.get(); in.batch == nil {
-			in.batch = spare
+			in.batch = in.spare
 		}
 		if err := in.receiver.Receive(in.batch.conn); err != nil {
 			if !errors.Is(err, net.ErrClosed) {
 				in.d.log.Error("a socket failed and receives no more; set another listen-port to open new ones", "error", err)
 			}
-			in.batch.left.Store(1)
-			in.d.done(in.batch, spare)
+			if in.batch != in.spare {
+				in.d.inPool.put(in.batch)
+			}
 			return
 		}
 		in.now = in.d.clock.Now()
 		in.load.note(len(in.batch.conn.Messages) < receiveSlots)
-		if in.batch == spare {
-			in.discard()
-			continue
-		}
 		in.sort()
-		in.dispatch()
-	}
-}
-
-// discard drops the transport messages of a receive that there is no memory to
-// process; handshakes have their own reserve.
-func (in *inbound) discard() {
-	for i := range in.batch.conn.Messages {
-		m := &in.batch.conn.Messages[i]
-		for rest := m.Data; len(rest) > 0; {
-			n := min(m.Segment, len(rest))
-			if noise.Classify(rest[:n]) == noise.TypeTransport {
-				in.d.dropped(in.now, DropBudget, 1, nil)
-			} else {
-				in.message(rest[:n], m)
-			}
-			rest = rest[n:]
+		if in.batch != in.spare {
+			in.dispatch()
 		}
 	}
 }
@@ -94,7 +77,13 @@ func (in *inbound) message(b []byte, m *conn.Message) {
 	}
 }
 
+// transport puts a transport message into the group of its keypair. There is no
+// memory to process those in the spare batch; handshakes have a reserve of their own.
 func (in *inbound) transport(b []byte, m *conn.Message) {
+	if in.batch == in.spare {
+		in.d.dropped(in.now, DropBudget, 1, nil)
+		return
+	}
 	e := in.d.index.get(noise.Receiver(b))
 	var k *keypair
 	if e != nil {
@@ -135,7 +124,7 @@ func (in *inbound) dispatch() {
 			in.d.runReceiver(p)
 		}
 	}
-	in.d.done(b, nil)
+	in.d.done(b)
 }
 
 // handIn is hand for inbound groups.
@@ -216,7 +205,7 @@ func (d *Device) deliver(g *inGroup) {
 	}
 	k.release()
 	g.key = nil
-	d.done(g.batch, nil)
+	d.done(g.batch)
 }
 
 // authenticated notes that packets of k came with m: the endpoint follows, the
@@ -238,8 +227,8 @@ func (d *Device) authenticated(k *keypair, m *conn.Message, now clock.Time, data
 
 // done ends one user of a batch: a group, or the reader. The last one returns
 // its memory.
-func (d *Device) done(b, spare *inBatch) {
-	if b.left.Add(-1) == 0 && b != spare {
+func (d *Device) done(b *inBatch) {
+	if b.left.Add(-1) == 0 {
 		d.inPool.put(b)
 	}
 }
