@@ -1,9 +1,9 @@
 // Package device moves packets: from a TUN interface through WireGuard to UDP
 // sockets and back. It is the only package with packet goroutines.
 //
-// Three parts meet in snapshots. The outbound pipe (outbound.go, send.go) and the inbound
-// pipe (inbound.go) carry packets; the controller (controller.go) owns every
-// session and decides. Packets never run through the controller, and the pipes
+// Three parts meet in snapshots. The outbound pipe (outbound.go, send.go) and
+// the inbound pipe (inbound.go) carry packets; the controller (controller.go)
+// owns every session and decides. Packets never run through the controller, and the pipes
 // never decide: they read what it has published (routes, endpoint, send key,
 // receiver indices) without a lock, and note what happened in a few atomics per
 // peer.
@@ -19,7 +19,7 @@
 // Every go statement of the package is in this table.
 //
 //	goroutine            count                  owns                          ends when
-//	controller           1                      sessions, wheel, snapshots    stop is closed: last (controller.run)
+//	controller           1                      sessions, wheel, snapshots    stop is closed by Close (controller.run)
 //	outbound reader      1 per TUN queue        the batches being filled      TUN closed (outbound.run)
 //	inbound reader       1 per socket           the batch being filled        socket closed (inbound.run)
 //	crypto worker        cores beyond two       the job in hand               work queue closed by Close (runWorker)
@@ -46,13 +46,15 @@
 // None is held while another is taken, with one exception: a peer's stage is
 // locked while its packets are sent, over the locks of the sequence, the pool
 // and the network, none of which ever takes a stage's. The controller's
-// goroutine waits for nobody but closing sockets, whose readers never wait for
-// the controller.
+// goroutine waits for closing sockets, whose readers never wait for the
+// controller, and for the network where it sends a message of its own or a
+// stage is being sent; Close ends that wait by closing the sockets.
 //
 // # Cost per batch
 //
 // One clock read, one counter reservation (atomic add), two atomics to hold and
 // release the keypair, one pool lock each way, one sequence lock each way, three
 // loads and a store for the timers, one endpoint compare (inbound), one or two
-// counter additions. Per packet: one route look-up and the cryptography.
+// counter additions. Per packet: one route look-up (of the destination, or of
+// the allowed source), inbound one index look-up, and the cryptography.
 package device
