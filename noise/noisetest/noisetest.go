@@ -45,9 +45,6 @@ func NewPair(t testing.TB, rand io.Reader) *Pair {
 	return p
 }
 
-// SetPSK gives both sides a preshared key. Call it before the Remotes are shared.
-func (p *Pair) SetPSK(psk config.PresharedKey) { p.ToA.PSK, p.ToB.PSK = psk, psk }
-
 func identity(t testing.TB, rand io.Reader) *noise.Identity {
 	t.Helper()
 	id, err := noise.NewIdentity(Key(rand))

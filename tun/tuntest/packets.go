@@ -51,9 +51,6 @@ func UDP4(src, dst string, payload []byte) []byte {
 	return UDP(netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst), payload)
 }
 
-// UDP6 is UDP for addresses given as text, as "[fd00::1]:53".
-func UDP6(src, dst string, payload []byte) []byte { return UDP4(src, dst, payload) }
-
 // TCP is a TCP packet over the addresses' IP version, with good checksums.
 func TCP(src, dst netip.AddrPort, h TCPHeader, payload []byte) []byte {
 	return IP{}.TCP(src, dst, h, payload)
