@@ -1,6 +1,7 @@
 package device
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 	"syscall"
@@ -69,12 +70,30 @@ func (l *peerList) all(yield func(*peer) bool) {
 	}
 }
 
+// A port that was let go just now can be in use for some milliseconds more: a
+// process between fork and exec still holds its parent's sockets. So a port in
+// use is tried again before the update is refused.
+const (
+	portTries = 10
+	portPause = 25 * time.Millisecond
+)
+
 // Configure applies a whole update, or nothing of it. What can fail is done
-// first: the sockets for another port or mark, and the number of peers.
+// first: the sockets for another port or mark, and the number of peers. A port in
+// use is refused after a quarter of a second; traffic goes on meanwhile.
 func (d *Device) Configure(u *config.Update) error {
-	err := errClosed
-	d.do(func() { err = d.controller.configure(u) })
-	return err
+	for try := 1; ; try++ {
+		err := errClosed
+		d.do(func() { err = d.controller.configure(u) })
+		if !errors.Is(err, syscall.EADDRINUSE) || try == portTries {
+			return err
+		}
+		select {
+		case <-time.After(portPause):
+		case <-d.closing:
+			return errClosed
+		}
+	}
 }
 
 func (c *controller) configure(u *config.Update) error {
@@ -144,7 +163,7 @@ func (c *controller) setSockets(u *config.Update) error {
 		c.d.port.Store(uint32(port))
 	case u.HasListenPort && (s == nil || port == 0 || uint32(port) != c.d.port.Load()):
 		if err := c.open(port, mark); err != nil {
-			return fmt.Errorf("listen on UDP port %d: %w", port, err)
+			return err
 		}
 	case s != nil && mark != c.mark:
 		if err := (*s).SetMark(mark); err != nil {

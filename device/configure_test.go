@@ -256,6 +256,22 @@ func TestPortInUse(t *testing.T) {
 	})
 }
 
+// A port that somebody is about to let go is waited for a moment.
+func TestPortLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		other, err := p.a.net.Listen(7777, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(portPause*portTries/2, func() { other.Close() })
+		p.a.configure(&config.Update{HasListenPort: true, ListenPort: 7777})
+		if i, _ := p.a.described(); i.ListenPort != 7777 {
+			t.Errorf("the port is %d", i.ListenPort)
+		}
+	})
+}
+
 // Port 0 picks one, which is told and kept over down and up.
 func TestPortZero(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
