@@ -8,6 +8,8 @@ import (
 	"testing"
 	"unsafe"
 
+	"culvert/internal/offload"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -43,8 +45,7 @@ func (k *fakeKernel) listen(t *testing.T) *linuxSockets {
 	if ls.v4 == nil || ls.v6 == nil {
 		t.Skip("need IPv4 and IPv6")
 	}
-	ls.v4.gso.on.Store(true)
-	ls.v6.gso.on.Store(true)
+	ls.v4.gso.Switch, ls.v6.gso.Switch = offload.Switch{}, offload.Switch{}
 	ls.routes.query.close() // sources in these tests are for the fake to judge
 	ls.routes.query = nil
 	return ls
@@ -137,7 +138,7 @@ func TestGSOFallback(t *testing.T) {
 				t.Error("not every byte was sent once and in order")
 			}
 			st := s.Stats()
-			if s.v4.gso.on.Load() == tc.gsoOff || !s.v6.gso.on.Load() || st.NoGSODestinations != tc.listed || st.GSOFallbacks != 1 {
+			if s.v4.gso.On() == tc.gsoOff || !s.v6.gso.On() || st.NoGSODestinations != tc.listed || st.GSOFallbacks != 1 {
 				t.Errorf("stats %+v", st)
 			}
 			// Remembered: no second refusal.
@@ -154,8 +155,8 @@ func TestGSONotBlamedForHardErrors(t *testing.T) {
 	s := k.listen(t)
 	run := []Run{{Data: payload(300), Segment: 100, To: peer1}}
 	s.Send(run)
-	if run[0].Err != unix.EIO || !s.v4.gso.on.Load() {
-		t.Errorf("err %v, GSO on %v", run[0].Err, s.v4.gso.on.Load())
+	if run[0].Err != unix.EIO || !s.v4.gso.On() {
+		t.Errorf("err %v, GSO on %v", run[0].Err, s.v4.gso.On())
 	}
 }
 
@@ -335,14 +336,13 @@ func TestNoGSO(t *testing.T) {
 
 func TestGovernorIsBounded(t *testing.T) {
 	var g governor
-	g.on.Store(true)
 	for i := range maxRefusing + 5 {
 		_, ok := g.fault(unix.EMSGSIZE, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 		if ok != (i < maxRefusing) {
 			t.Fatalf("destination %d remembered: %v", i, ok)
 		}
 	}
-	if g.destinations() != maxRefusing || g.allows(netip.AddrFrom4([4]byte{10, 0, 0, 0})) || !g.allows(netip.AddrFrom4([4]byte{10, 9, 0, 0})) {
+	if len(g.states("")) != 1+maxRefusing || g.allows(netip.AddrFrom4([4]byte{10, 0, 0, 0})) || !g.allows(netip.AddrFrom4([4]byte{10, 9, 0, 0})) {
 		t.Error("wrong table")
 	}
 }

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"culvert/internal/offload"
 )
 
 // linuxNetwork makes sockets that move batches with recvmmsg and sendmmsg.
@@ -34,7 +37,7 @@ func (n *linuxNetwork) Listen(port uint16, mark uint32) (Sockets, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.routes = watchRoutes(mark, s.Port(), &s.counters, s.log)
+	s.routes = watchRoutes(mark, s.Port(), &s.counters, s.forgive, s.log)
 	return s, nil
 }
 
@@ -58,7 +61,7 @@ type linuxSocket struct {
 	sys      *syscalls
 	counters *counters
 	log      *slog.Logger
-	gro      bool
+	gro      offload.Switch
 	gso      governor
 	zones    zoneTable
 	closed   atomic.Bool
@@ -121,10 +124,29 @@ func (s *linuxSockets) Stats() Stats {
 	st := s.counters.stats()
 	st.RouteWatch = s.routes.watching.Load()
 	s.each(func(sock *linuxSocket) error {
-		st.GSO = st.GSO || sock.gso.on.Load()
-		st.GRO = st.GRO || sock.gro
-		st.NoGSODestinations += sock.gso.destinations()
+		st.GSO = st.GSO || sock.gso.On()
+		st.GRO = st.GRO || sock.gro.On()
+		st.NoGSODestinations += len(sock.gso.states("")) - 1
 		return nil
 	})
 	return st
+}
+
+// Offloads tells the state of each socket's.
+func (s *linuxSockets) Offloads() (all []offload.State) {
+	s.each(func(sock *linuxSocket) error {
+		where := "udp" + strconv.Itoa(int(sock.family))
+		all = append(all, sock.gso.states(where)...)
+		all = append(all, sock.gro.State(where, "gro"))
+		return nil
+	})
+	return all
+}
+
+// forgive gives what was refused another chance.
+func (s *linuxSockets) forgive() {
+	s.each(func(sock *linuxSocket) error {
+		sock.gso.forgive()
+		return nil
+	})
 }

@@ -9,9 +9,11 @@ type Options struct {
 	// start. nil: nobody does.
 	Logger *slog.Logger
 
-	// NoGSO sends every datagram by itself. For kernels and drivers that
-	// corrupt what they segment without telling (Linux 7.0.0 to 7.1.4).
-	NoGSO bool
+	// NoGSO sends every datagram by itself. For drivers that corrupt what they
+	// segment without telling. Linux 7.0.0 to 7.1.4 is known to, so there GSO
+	// is off anyway, unless ForceGSO is set: for a kernel of such a number
+	// that was mended, or a card that is not concerned.
+	NoGSO, ForceGSO bool
 	// NoGRO has the kernel deliver every datagram by itself.
 	NoGRO bool
 }

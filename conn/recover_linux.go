@@ -67,7 +67,7 @@ func (x *sender) oneByOne(o *outgoing, errno unix.Errno) {
 		x.single.noGSO = true
 	}
 	y := x.single
-	y.sock, y.routes, y.lost = x.sock, x.routes, x.lost
+	y.sock, y.routes, y.lost, y.went = x.sock, x.routes, x.lost, 0
 	before := o.run.Err
 	part := *o.run
 	part.Data, part.Segment, part.Err = o.data, o.segment, nil
@@ -80,7 +80,7 @@ func (x *sender) oneByOne(o *outgoing, errno unix.Errno) {
 	x.lost = y.lost
 	y.sock, y.routes, y.lost = nil, nil, nil
 	x.sock.counters.gsoFallbacks.Add(1)
-	if part.Err == nil {
+	if y.went > 0 {
 		x.blame(errno, o.run.To.Remote.Addr())
 	}
 }
@@ -94,7 +94,8 @@ func (x *sender) sendAll(r *Run) {
 func (x *sender) blame(errno unix.Errno, to netip.Addr) {
 	turnedOff, remembered := x.sock.gso.fault(errno, to)
 	if turnedOff {
-		x.sock.log.Warn("UDP segmentation offload failed and is off for this socket", "family", x.sock.family, "error", errno)
+		x.sock.log.Warn("UDP segmentation offload was refused: datagrams go one by one, and it is tried again every minute",
+			"family", x.sock.family, "error", errno)
 	}
 	if !remembered {
 		x.sock.counters.gsoTableFull.Add(1)

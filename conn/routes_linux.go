@@ -22,6 +22,7 @@ type routes struct {
 	mark     atomic.Uint32
 	watching atomic.Bool
 	counters *counters
+	notify   func() // hears of every change, on any goroutine
 
 	watch *routeWatch // nil: no permission or no netlink
 	mu    sync.Mutex  // of what follows
@@ -57,8 +58,8 @@ func nextGeneration() uint32 {
 	}
 }
 
-func watchRoutes(mark uint32, port uint16, c *counters, log *slog.Logger) *routes {
-	r := &routes{counters: c, port: port}
+func watchRoutes(mark uint32, port uint16, c *counters, notify func(), log *slog.Logger) *routes {
+	r := &routes{counters: c, port: port, notify: notify}
 	r.gen.Store(nextGeneration())
 	r.mark.Store(mark)
 	var err error
@@ -74,7 +75,10 @@ func watchRoutes(mark uint32, port uint16, c *counters, log *slog.Logger) *route
 func (r *routes) generation() uint32 { return r.gen.Load() }
 
 // changed makes every source be looked at again.
-func (r *routes) changed() { r.gen.Store(nextGeneration()) }
+func (r *routes) changed() {
+	r.gen.Store(nextGeneration())
+	r.notify()
+}
 
 func (r *routes) setMark(mark uint32) {
 	r.mark.Store(mark)

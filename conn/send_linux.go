@@ -46,6 +46,7 @@ type sender struct {
 	// single sends the datagrams of refused GSO messages; made when needed.
 	single *sender
 	noGSO  bool
+	went   uint64 // datagrams sent, for who made single
 
 	// try and tryWait are what RawConn calls, made once; window, sent and
 	// errno are their argument and results.
@@ -184,7 +185,9 @@ func (x *sender) transmit(first, end int) (sent int, err error) {
 			return 0, nil
 		}
 		sent = min(x.sent, end-first)
-		x.sock.counters.sent.Add(x.countDatagrams(first, first+sent))
+		n := x.countDatagrams(first, first+sent)
+		x.went += n
+		x.sock.counters.sent.Add(n)
 		return sent, nil
 	}
 }

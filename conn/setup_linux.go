@@ -4,6 +4,8 @@ import (
 	"net"
 	"syscall"
 
+	"culvert/internal/offload"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -46,12 +48,28 @@ func (s *linuxSocket) setup(fd int, opts Options) error {
 			s.log.Debug("UDP socket option not available", "family", s.family, "option", o.what, "error", err)
 		}
 	}
-	s.gro = !opts.NoGRO && unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil
+	s.setupOffloads(fd, opts)
+	return nil
+}
+
+func (s *linuxSocket) setupOffloads(fd int, opts Options) {
+	if opts.NoGRO {
+		s.gro.Forbid(offload.Option)
+	} else if unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) != nil {
+		s.gro.Forbid(offload.Unsupported)
+	}
 	// Reading UDP_SEGMENT tells whether the kernel knows it (4.18). UDP_GRO
 	// cannot be read back before 5.12, so its being set has to do.
 	_, err := unix.GetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT)
-	s.gso.on.Store(!opts.NoGSO && err == nil)
-	return nil
+	switch release := s.sys.release(); {
+	case opts.NoGSO:
+		s.gso.Forbid(offload.Option)
+	case err != nil:
+		s.gso.Forbid(offload.Unsupported)
+	case !opts.ForceGSO && damagesGSO(release):
+		s.gso.Forbid(offload.Broken)
+		s.log.Warn("UDP segmentation offload is off: kernels of this version are known to damage what they segment", "family", s.family, "kernel", release)
+	}
 }
 
 type socketOption struct {

@@ -21,12 +21,14 @@ type syscalls struct {
 	// moved, which is at least 1 if the error is 0.
 	recvmmsg func(fd uintptr, msgs []mmsghdr) (int, unix.Errno)
 	sendmmsg func(fd uintptr, msgs []mmsghdr) (int, unix.Errno)
+	release  func() string // of the kernel
 	listen   func(f family, port uint16, setup func(syscall.RawConn) error) (*net.UDPConn, error)
 }
 
 var kernel = syscalls{
 	recvmmsg: func(fd uintptr, msgs []mmsghdr) (int, unix.Errno) { return mmsg(unix.SYS_RECVMMSG, fd, msgs) },
 	sendmmsg: func(fd uintptr, msgs []mmsghdr) (int, unix.Errno) { return mmsg(unix.SYS_SENDMMSG, fd, msgs) },
+	release:  kernelRelease,
 	listen:   listenUDP,
 }
 

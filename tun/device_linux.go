@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"culvert/internal/offload"
+
 	"golang.org/x/sys/unix"
 	wgtun "golang.zx2c4.com/wireguard/tun"
 )
@@ -21,9 +23,12 @@ type linuxDevice struct {
 	name  atomic.Pointer[string]
 	mtu   atomic.Int64
 	count counters
-	off   [kinds]atomic.Bool // kinds not merged when written: the governor's memory
+	sys   *syscalls
 
-	readTSO, readUSO bool
+	// The governor's memory: what the kernel hands over, and the kinds that are
+	// merged when written.
+	readTSO, readUSO offload.Switch
+	merge            [kinds]offload.Switch
 	reader           reader
 	writers          sync.Pool // of *writer
 
@@ -37,7 +42,7 @@ type linuxDevice struct {
 }
 
 type counters struct {
-	malformed, superRead, superWrites, merged, writeErrors, refused atomic.Uint64
+	malformed, superRead, superWrites, merged, writeErrors, refused, readErrors atomic.Uint64
 }
 
 // Create makes the interface name, which may have a %d, with the given MTU.
@@ -133,6 +138,7 @@ func newLinux(file *os.File, opts Options) (*linuxDevice, error) {
 	d := &linuxDevice{
 		file:    file,
 		conn:    conn,
+		sys:     &kernel,
 		events:  make(chan Event, 4),
 		closing: make(chan struct{}),
 	}
@@ -163,41 +169,13 @@ func (d *linuxDevice) setup(fd int, opts Options) error {
 		return fmt.Errorf("tun: %s is no TUN interface but a TAP: make it with IFF_TUN", ifr.Name())
 	}
 	d.vnet = flags&unix.IFF_VNET_HDR != 0
-	if !d.vnet {
-		opts.NoTSO, opts.NoUSO = true, true
-	} else {
+	if d.vnet {
 		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, virtioLen); err != nil {
 			return fmt.Errorf("tun: %s: virtio-net header of %d bytes: %w", ifr.Name(), virtioLen, err)
 		}
-		d.setOffloads(fd, opts)
 	}
-	d.off[tcp4].Store(!d.vnet || opts.NoTSO || opts.NoGRO)
-	d.off[tcp6].Store(!d.vnet || opts.NoTSO || opts.NoGRO)
-	// A kernel that has no USO knows no UDP super-packets.
-	d.off[udp4].Store(!d.readUSO || opts.NoGRO)
-	d.off[udp6].Store(!d.readUSO || opts.NoGRO)
+	d.setOffloads(fd, opts)
 	return nil
-}
-
-// setOffloads asks for as much as the kernel allows. USO came with Linux 6.2.
-// A file that was inherited may have any of them on, so what is not wanted is
-// turned off.
-func (d *linuxDevice) setOffloads(fd int, opts Options) {
-	const tcp = unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
-	const udp = unix.TUN_F_USO4 | unix.TUN_F_USO6
-	want := unix.TUN_F_CSUM
-	if !opts.NoTSO {
-		want |= tcp
-	}
-	if !opts.NoUSO && unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, want|udp) == nil {
-		d.readTSO, d.readUSO = !opts.NoTSO, true
-		return
-	}
-	if unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, want) == nil {
-		d.readTSO = !opts.NoTSO
-		return
-	}
-	_ = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, 0)
 }
 
 // start sets the interface's properties and begins to watch it. A mtu of 0
@@ -247,11 +225,12 @@ func (d *linuxDevice) Stats() Stats {
 		Merged:      c.merged.Load(),
 		WriteErrors: c.writeErrors.Load(),
 		Refused:     c.refused.Load(),
-		ReadTSO:     d.readTSO,
-		ReadUSO:     d.readUSO,
-		MergeTCP4:   !d.off[tcp4].Load(),
-		MergeTCP6:   !d.off[tcp6].Load(),
-		MergeUDP4:   !d.off[udp4].Load(),
-		MergeUDP6:   !d.off[udp6].Load(),
+		ReadErrors:  c.readErrors.Load(),
+		ReadTSO:     d.readTSO.On(),
+		ReadUSO:     d.readUSO.On(),
+		MergeTCP4:   d.merge[tcp4].On(),
+		MergeTCP6:   d.merge[tcp6].On(),
+		MergeUDP4:   d.merge[udp4].On(),
+		MergeUDP6:   d.merge[udp6].On(),
 	}
 }

@@ -29,7 +29,7 @@ func CreatePolling(name string, mtu int) (Device, error) {
 
 // OnFile is a device on any file that keeps the bounds of messages.
 func OnFile(f *os.File, vnet bool) Device {
-	d := &linuxDevice{file: f, vnet: vnet, events: make(chan Event), closing: make(chan struct{})}
+	d := &linuxDevice{file: f, sys: &kernel, vnet: vnet, events: make(chan Event), closing: make(chan struct{})}
 	d.conn, _ = f.SyscallConn()
 	d.setName("file")
 	d.reader.init(d)

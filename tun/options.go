@@ -21,10 +21,11 @@ type Stats struct {
 	Merged      uint64 // packets written as part of those
 	WriteErrors uint64 // packets the system did not take
 	Refused     uint64 // super-packets the kernel refused and took as single packets
+	ReadErrors  uint64 // reads that failed, of which one packet may have been lost each
 
 	ReadTSO, ReadUSO bool // the kernel hands over TCP and UDP super-packets
 	// Which packets are merged when written. What a kernel refuses (EINVAL) is
-	// turned off for the life of the device.
+	// not tried again for a minute, unless MTU or state of the link change.
 	MergeTCP4, MergeTCP6, MergeUDP4, MergeUDP6 bool
 }
 

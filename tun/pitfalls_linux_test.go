@@ -11,8 +11,8 @@ import (
 // of them.
 func TestMergeFaults(t *testing.T) {
 	for errno, want := range map[unix.Errno]bool{
-		unix.EINVAL: true, unix.EMSGSIZE: true, unix.EOPNOTSUPP: true,
-		unix.EIO: false, unix.EBADFD: false, unix.ENOBUFS: false, 0: false,
+		unix.EINVAL: true, unix.EIO: true, unix.EMSGSIZE: true, unix.EOPNOTSUPP: true,
+		unix.EBADFD: false, unix.ENOBUFS: false, 0: false,
 	} {
 		if isMergeFault(errno) != want {
 			t.Errorf("%v is due to merging: %v", errno, !want)

@@ -21,6 +21,7 @@ type reader struct {
 	block   bool                  // argument of attempt
 	n       int                   // result of attempt
 	err     error                 // result of attempt
+	failed  int                   // reads in a row
 }
 
 func (r *reader) init(d *linuxDevice) {
@@ -28,14 +29,31 @@ func (r *reader) init(d *linuxDevice) {
 	r.buf = make([]byte, readSize)
 	r.attempt = func(fd uintptr) bool {
 		for {
-			r.n, r.err = unix.Read(int(fd), r.buf)
-			if r.err != unix.EINTR {
+			r.n, r.err = d.sys.read(int(fd), r.buf)
+			if r.err != unix.EINTR && !r.passing() {
 				break
 			}
 		}
 		// False makes the runtime's poller wait.
 		return r.err != unix.EAGAIN || !r.block
 	}
+}
+
+// maxFailedReads in a row are the end of a queue.
+const maxFailedReads = 16
+
+// passing reports whether the read just made failed for a reason that concerns
+// one packet at most: Linux throws away a super-packet of a kind it cannot
+// describe, and says EINVAL.
+func (r *reader) passing() bool {
+	switch r.err {
+	case unix.EINVAL, unix.EIO, unix.EMSGSIZE, unix.ENOBUFS, unix.ENOMEM:
+		r.failed++
+		r.d.count.readErrors.Add(1)
+		return r.failed < maxFailedReads
+	}
+	r.failed = 0
+	return false
 }
 
 // Read implements Reader.

@@ -156,6 +156,9 @@ func (w *watcher) update(state linkState) {
 	if state.name != old.name {
 		w.d.setName(state.name)
 	}
+	if state.mtu != old.mtu || state.up != old.up {
+		w.d.forgive()
+	}
 	if state.mtu != old.mtu {
 		w.d.mtu.Store(int64(state.mtu))
 		w.tell(Event{Kind: MTUChanged, MTU: state.mtu})

@@ -3,7 +3,6 @@ package tun
 import (
 	"fmt"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,12 +51,12 @@ func (d *linuxDevice) Write(bufs [][]byte, offset int) (int, error) {
 func (w *writer) write(fd int) {
 	if !w.d.vnet {
 		for _, buf := range w.bufs {
-			w.note(1, writeOne(fd, buf[w.offset:]))
+			w.note(1, w.one(fd, buf[w.offset:]))
 		}
 		return
 	}
 	for k := range w.merge.off {
-		w.merge.off[k] = w.d.off[k].Load()
+		w.merge.off[k] = !w.d.merge[k].On()
 	}
 	for bufs := w.bufs; len(bufs) > 0; {
 		n := min(len(bufs), mergeBatch)
@@ -73,7 +72,7 @@ func (w *writer) writeRun(fd int, r *run) {
 	m := &w.merge
 	m.seal(r)
 	if r.count == 1 {
-		w.note(1, writeOne(fd, m.bufs[r.first][m.offset-virtioLen:]))
+		w.note(1, w.one(fd, m.bufs[r.first][m.offset-virtioLen:]))
 		return
 	}
 	err := w.gather(fd, r)
@@ -84,33 +83,27 @@ func (w *writer) writeRun(fd int, r *run) {
 		return
 	}
 	if isMergeFault(err) {
-		w.refused(fd, r)
+		w.refused(fd, r, err)
 	} else {
 		w.note(int(r.count), err)
 	}
 }
 
-// isMergeFault reports whether err may be due to packets being merged. After
-// others (EIO: the interface is down) the single packets would fare no better.
-func isMergeFault(err unix.Errno) bool {
-	return err == unix.EINVAL || err == unix.EMSGSIZE || err == unix.EOPNOTSUPP
-}
-
 // refused writes the packets of r singly after the kernel refused the
-// super-packet (Linux 6.6.44 and some vendors' say EINVAL), and merges that
-// kind no more if it takes them so.
-func (w *writer) refused(fd int, r *run) {
+// super-packet with err (Linux 6.6.44 and some vendors' say EINVAL), and does not
+// merge that kind for a while if it takes them so.
+func (w *writer) refused(fd int, r *run, err unix.Errno) {
 	m := &w.merge
 	m.unseal(r)
 	before := w.taken
 	for i := r.first; i >= 0; i = m.next[i] {
 		buf := m.bufs[i][m.offset-virtioLen:]
 		clear(buf[:virtioLen])
-		w.note(1, writeOne(fd, buf))
+		w.note(1, w.one(fd, buf))
 	}
 	if w.taken > before {
 		w.d.count.refused.Add(1)
-		w.d.off[r.kind].Store(true)
+		w.d.merge[r.kind].Refuse(unix.ErrnoName(err))
 		m.off[r.kind] = true
 	}
 }
@@ -118,7 +111,7 @@ func (w *writer) refused(fd int, r *run) {
 // gather writes a sealed run: its first packet with the header in front, and
 // the payloads of the others.
 func (w *writer) gather(fd int, r *run) unix.Errno {
-	m, n := &w.merge, 0
+	m, n, size := &w.merge, 0, 0
 	for i := r.first; i >= 0; i = m.next[i] {
 		piece := m.bufs[i][m.offset-virtioLen:]
 		if n > 0 {
@@ -127,12 +120,33 @@ func (w *writer) gather(fd int, r *run) unix.Errno {
 		w.iov[n].Base = &piece[0]
 		w.iov[n].SetLen(len(piece))
 		n++
+		size += len(piece)
 	}
-	err := retry(func() unix.Errno {
-		_, _, err := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&w.iov[0])), uintptr(n))
-		return err
-	})
-	clear(w.iov[:n])
+	defer clear(w.iov[:n])
+	for {
+		wrote, err := w.d.sys.writev(fd, w.iov[:n])
+		if err != unix.EINTR {
+			return whole(wrote, size, err)
+		}
+	}
+}
+
+// one writes a packet, with its header if there are any.
+func (w *writer) one(fd int, b []byte) unix.Errno {
+	for {
+		wrote, err := w.d.sys.write(fd, b)
+		if err != unix.EINTR {
+			return whole(wrote, len(b), err)
+		}
+	}
+}
+
+// whole makes an error of a write that took only a part: what went to the
+// system is no packet. No TUN does that.
+func whole(wrote, size int, err unix.Errno) unix.Errno {
+	if err == 0 && wrote < size {
+		return unix.EIO
+	}
 	return err
 }
 
@@ -142,21 +156,5 @@ func (w *writer) note(count int, err unix.Errno) {
 		w.taken += count
 	} else if w.err == nil {
 		w.err = err
-	}
-}
-
-func writeOne(fd int, b []byte) unix.Errno {
-	return retry(func() unix.Errno {
-		_, _, err := unix.Syscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
-		return err
-	})
-}
-
-// retry repeats a system call that a signal interrupted.
-func retry(call func() unix.Errno) unix.Errno {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
 	}
 }

@@ -22,10 +22,11 @@ type options struct {
 	Workers  int    `name:"workers" env:"CULVERT_WORKERS" placeholder:"N" help:"Threads that encrypt beside those that read: one per core beyond two if not given, -1 for none."`
 	StateDir string `name:"state-dir" type:"path" env:"CULVERT_STATE_DIR,STATE_DIRECTORY" placeholder:"DIR" help:"Keep the time of the last handshake in DIR, so that a clock that goes back over a restart locks nobody out."`
 
-	NoGSO bool `name:"no-gso" group:"Offloads" env:"CULVERT_NO_GSO" help:"Send every datagram by itself (no UDP segmentation offload)."`
-	NoGRO bool `name:"no-gro" group:"Offloads" env:"CULVERT_NO_GRO" help:"Receive every datagram by itself, and merge no packets for the interface."`
-	NoTSO bool `name:"no-tso" group:"Offloads" env:"CULVERT_NO_TSO" help:"No TCP super-packets on the interface."`
-	NoUSO bool `name:"no-uso" group:"Offloads" env:"CULVERT_NO_USO" help:"No UDP super-packets on the interface."`
+	NoGSO    bool `name:"no-gso" group:"Offloads" env:"CULVERT_NO_GSO" help:"Send every datagram by itself (no UDP segmentation offload)."`
+	ForceGSO bool `name:"force-gso" group:"Offloads" env:"CULVERT_FORCE_GSO" help:"UDP segmentation offload also on a kernel that is known to damage what it segments: Linux 7.0.0 to 7.1.4."`
+	NoGRO    bool `name:"no-gro" group:"Offloads" env:"CULVERT_NO_GRO" help:"Receive every datagram by itself, and merge no packets for the interface."`
+	NoTSO    bool `name:"no-tso" group:"Offloads" env:"CULVERT_NO_TSO" help:"No TCP super-packets on the interface."`
+	NoUSO    bool `name:"no-uso" group:"Offloads" env:"CULVERT_NO_USO" help:"No UDP super-packets on the interface."`
 
 	TunFD    int    `name:"tun-fd" group:"For programs that start culvert" env:"WG_TUN_FD" placeholder:"N" default:"-1" help:"Use descriptor N, an open TUN interface; its MTU is left alone unless given."`
 	UAPIFD   int    `name:"uapi-fd" group:"For programs that start culvert" env:"WG_UAPI_FD" placeholder:"N" default:"-1" help:"Use descriptor N, a listening unix socket, for configuration."`

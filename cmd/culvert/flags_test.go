@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"culvert/conn"
 )
 
 // Every flag has an environment variable, as wg-quick(8) passes no flags.
@@ -23,15 +25,18 @@ func TestEveryFlagHasAVariable(t *testing.T) {
 func TestOffloadsCanBeTurnedOff(t *testing.T) {
 	for _, c := range []struct {
 		variable string
-		gso, gro bool
-	}{{"CULVERT_NO_GSO", true, false}, {"CULVERT_NO_GRO", false, true}, {"CULVERT_NO_USO", false, false}} {
+		want     conn.Options
+	}{
+		{"CULVERT_NO_GSO", conn.Options{NoGSO: true}}, {"CULVERT_FORCE_GSO", conn.Options{ForceGSO: true}},
+		{"CULVERT_NO_GRO", conn.Options{NoGRO: true}}, {"CULVERT_NO_USO", conn.Options{}},
+	} {
 		t.Run(c.variable, func(t *testing.T) {
 			t.Setenv(c.variable, "1")
 			o, err := parse([]string{"wg0"})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := networkOptions(&o, nil); got.NoGSO != c.gso || got.NoGRO != c.gro {
+			if got := networkOptions(&o, nil); got != c.want {
 				t.Errorf("%+v", got)
 			}
 		})

@@ -77,7 +77,7 @@ func serve(o *options, parent *parent) error {
 
 // networkOptions are the sockets' settings that the command line has.
 func networkOptions(o *options, log *slog.Logger) conn.Options {
-	return conn.Options{Logger: log, NoGSO: o.NoGSO, NoGRO: o.NoGRO}
+	return conn.Options{Logger: log, NoGSO: o.NoGSO, ForceGSO: o.ForceGSO, NoGRO: o.NoGRO}
 }
 
 // deviceOptions are the device's settings that the command line has.
