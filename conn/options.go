@@ -32,30 +32,30 @@ func (o Options) logger() *slog.Logger {
 //
 // Every count is of datagrams unless its comment says otherwise.
 type Stats struct {
-	GSO bool // at least one socket sends with UDP GSO
-	GRO bool // at least one socket receives with UDP GRO
+	GSO bool `json:"-"` // at least one socket sends with UDP GSO
+	GRO bool `json:"-"` // at least one socket receives with UDP GRO
 	// RouteWatch tells that sticky sources follow route changes.
-	RouteWatch bool
+	RouteWatch bool `json:"-"`
 	// NoGSODestinations is how many addresses are sent to without GSO,
 	// because the kernel refused it for them (small path MTU, IPsec).
-	NoGSODestinations int
+	NoGSODestinations int `json:"-"`
 
-	Received      uint64
-	ReceiveCalls  uint64 // calls of Receive that returned datagrams
-	ReceiveErrors uint64 // calls that failed: ICMP errors, no memory
-	Truncated     uint64 // messages dropped because they or their control data were cut
+	Received      uint64 `json:"received"`
+	ReceiveCalls  uint64 `json:"receive_calls"`  // calls of Receive that returned datagrams
+	ReceiveErrors uint64 `json:"receive_errors"` // calls that failed: ICMP errors, no memory
+	Truncated     uint64 `json:"truncated"`      // messages dropped because they or their control data were cut
 
-	Sent       uint64
-	SendCalls  uint64 // system calls that sent or failed
-	SendErrors uint64 // runs that ended with Err
-	NoBuffers  uint64 // ENOBUFS and ENOMEM seen; each is tried once more
-	Blocked    uint64 // times a full send buffer was waited for
+	Sent       uint64 `json:"sent"`
+	SendCalls  uint64 `json:"send_calls"`  // system calls that sent or failed
+	SendErrors uint64 `json:"send_errors"` // runs that ended with Err
+	NoBuffers  uint64 `json:"no_buffers"`  // ENOBUFS and ENOMEM seen; each is tried once more
+	Blocked    uint64 `json:"blocked"`     // times a full send buffer was waited for
 
-	GSOFallbacks uint64 // GSO messages refused and sent one by one
+	GSOFallbacks uint64 `json:"gso_fallbacks"` // GSO messages refused and sent one by one
 	// GSOTableFull counts destinations that refuse GSO and could not be
 	// remembered.
-	GSOTableFull  uint64
-	SourceLost    uint64 // times a sticky source was found unusable
-	RouteChecks   uint64 // routes looked up for a sticky source
-	RouteDeferred uint64 // look-ups put off because there were too many
+	GSOTableFull  uint64 `json:"gso_table_full"`
+	SourceLost    uint64 `json:"source_lost"`    // times a sticky source was found unusable
+	RouteChecks   uint64 `json:"route_checks"`   // routes looked up for a sticky source
+	RouteDeferred uint64 `json:"route_deferred"` // look-ups put off because there were too many
 }

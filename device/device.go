@@ -51,16 +51,17 @@ type Device struct {
 	network conn.Network
 
 	// Snapshots and counters, read by the pipes without a lock.
-	routes   routes.Table[peer]
-	index    indexTable
-	identity atomic.Pointer[noise.Identity] // nil: no private key
-	sockets  atomic.Pointer[conn.Sockets]   // nil: down
-	raised   atomic.Pointer[chan struct{}]  // closed when sockets are opened next
-	port     atomic.Uint32                  // what the sockets are bound to; kept while down
-	mtu      atomic.Int32
-	drops    drops
-	icmp     icmpLimit
-	errors   errorLog
+	routes       routes.Table[peer]
+	index        indexTable
+	identity     atomic.Pointer[noise.Identity] // nil: no private key
+	sockets      atomic.Pointer[conn.Sockets]   // nil: down
+	raised       atomic.Pointer[chan struct{}]  // closed when sockets are opened next
+	port         atomic.Uint32                  // what the sockets are bound to; kept while down
+	mtu          atomic.Int32
+	drops        drops
+	readerCounts readerCounts
+	icmp         icmpLimit
+	errors       errorLog
 
 	budget      budget // of arenas
 	stageBudget budget // of staged packets, so that they cannot starve what flows
@@ -172,10 +173,6 @@ func (d *Device) start() {
 			d.stamps.run(func(err error) { d.log.Error("cannot save the last handshake time", "error", err) })
 		})
 	}
-}
-
-func (d *Device) newLoad() load {
-	return load{workers: d.opts.Workers > 0, always: d.opts.AlwaysParallel}
 }
 
 // jitter is drawn for timers that must not fire everywhere at once.

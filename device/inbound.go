@@ -25,6 +25,7 @@ type inbound struct {
 
 // run receives until the socket is closed.
 func (in *inbound) run() {
+	defer in.load.end()
 	in.spare = newInBatch()
 	for {
 		if in.batch = in.d.inPool.get(); in.batch == nil {

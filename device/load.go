@@ -1,5 +1,7 @@
 package device
 
+import "sync/atomic"
+
 // load is the one place where a reader decides whether it does the work itself
 // (lowest latency, no wake-ups) or hands it to the workers, which pays only
 // when another core is free and the reader cannot keep up. It cannot keep up
@@ -10,6 +12,23 @@ type load struct {
 	always  bool // for tests: hand over whatever the load
 	streak  int
 	on      bool
+	counts  *readerCounts // of the device
+}
+
+// readerCounts are how many readers there are, and how many of them hand over
+// to the workers now.
+type readerCounts struct{ reading, handing atomic.Int32 }
+
+// newLoad is that of a reader which is about to run.
+func (d *Device) newLoad() load {
+	d.readerCounts.reading.Add(1)
+	return load{workers: d.opts.Workers > 0, always: d.opts.AlwaysParallel, counts: &d.readerCounts}
+}
+
+// end is called when the reader ends.
+func (l *load) end() {
+	l.set(false)
+	l.counts.reading.Add(-1)
 }
 
 // fullDrains in a row switch to the workers.
@@ -23,9 +42,24 @@ func (l *load) note(drained bool) {
 		l.streak = min(l.streak+1, fullDrains)
 	}
 	if l.streak == fullDrains {
-		l.on = true
+		l.set(true)
 	} else if l.streak == 0 {
-		l.on = false
+		l.set(false)
+	}
+}
+
+func (l *load) set(on bool) {
+	if l.on == on {
+		return
+	}
+	l.on = on
+	if !l.workers {
+		return
+	}
+	if on {
+		l.counts.handing.Add(1)
+	} else {
+		l.counts.handing.Add(-1)
 	}
 }
 

@@ -39,6 +39,7 @@ type outbound struct {
 // run reads until the TUN is closed.
 func (o *outbound) run() {
 	defer o.d.readers.Done()
+	defer o.load.end()
 	for {
 		if err := o.reader.Read(&o.packet); err != nil {
 			o.ended(err)

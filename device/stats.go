@@ -2,43 +2,60 @@ package device
 
 import (
 	"log/slog"
+	"maps"
 
 	"culvert/conn"
+	"culvert/internal/offload"
 	"culvert/tun"
 )
 
 // Stats are counters and states since the device was made: what wg(8) does not
-// show.
+// show. There is nothing secret in them.
 type Stats struct {
-	Drops   map[string]uint64 // packets dropped, by reason; reasons that never occurred are missing
+	Drops   map[string]uint64 // packets dropped, by reason; every reason is there
+	Up      bool              // there are sockets
+	Port    uint16            // they are bound to, or will be; 0: not known yet
+	MTU     int               // of the interface
 	Peers   int
 	Indices int   // receiver indices in use: handshakes under way and keypairs
 	Memory  int64 // bytes of packet memory held
 	Budget  int64 // its bound
-	Conn    any   // of the sockets: conn.Stats on Linux, nil while down
-	Tun     any   // of the interface: tun.Stats on Linux
+	Workers int   // that seal and open beside the readers
+	Readers int   // of TUN queues and sockets
+	Handing int   // readers that hand over to the workers now
+	// Offloads are those of sockets and interface: on, or off since when and why.
+	Offloads []offload.State
+	Conn     any // counters of the sockets, since they were opened: conn.Stats, nil while down
+	Tun      any // counters of the interface: tun.Stats on Linux
 }
+
+// governed is what has offloads: sockets and interfaces of Linux.
+type governed interface{ Offloads() []offload.State }
 
 // Stats reads the counters. It is cheap and safe for concurrent use.
 func (d *Device) Stats() Stats {
 	s := Stats{
 		Drops:   make(map[string]uint64),
+		Port:    uint16(d.port.Load()),
+		MTU:     d.MTU(),
 		Indices: d.index.len(),
 		Memory:  d.budget.used.Load() + d.stageBudget.used.Load(),
 		Budget:  d.budget.limit + d.stageBudget.limit,
+		Workers: max(0, d.opts.Workers),
+		Readers: int(d.readerCounts.reading.Load()),
+		Handing: int(d.readerCounts.handing.Load()),
 	}
 	d.byKey.mu.RLock()
 	s.Peers = len(d.byKey.m)
 	d.byKey.mu.RUnlock()
 	for r := notDropped + 1; r < numReasons; r++ {
-		if n := d.drops.load(r); n > 0 {
-			s.Drops[r.String()] = n
-		}
+		s.Drops[r.String()] = d.drops.load(r)
 	}
 	if p := d.sockets.Load(); p != nil {
-		if c, ok := (*p).(interface{ Stats() conn.Stats }); ok {
-			s.Conn = c.Stats()
-		}
+		s.ofSockets(*p)
+	}
+	if g, ok := d.tun.(governed); ok {
+		s.Offloads = append(s.Offloads, g.Offloads()...)
 	}
 	if t, ok := d.tun.(tun.StatsSource); ok {
 		s.Tun = t.Stats()
@@ -46,8 +63,21 @@ func (d *Device) Stats() Stats {
 	return s
 }
 
+func (s *Stats) ofSockets(sockets conn.Sockets) {
+	s.Up = true
+	if c, ok := sockets.(interface{ Stats() conn.Stats }); ok {
+		s.Conn = c.Stats()
+	}
+	if g, ok := sockets.(governed); ok {
+		s.Offloads = append(s.Offloads, g.Offloads()...)
+	}
+}
+
 // LogValue makes Stats one record of a log.
 func (s Stats) LogValue() slog.Value {
-	return slog.GroupValue(slog.Any("drops", s.Drops), slog.Int("peers", s.Peers), slog.Int("indices", s.Indices),
-		slog.Int64("memory", s.Memory), slog.Int64("budget", s.Budget), slog.Any("conn", s.Conn), slog.Any("tun", s.Tun))
+	dropped := maps.Clone(s.Drops)
+	maps.DeleteFunc(dropped, func(_ string, n uint64) bool { return n == 0 })
+	return slog.GroupValue(slog.Any("drops", dropped), slog.Int("peers", s.Peers), slog.Int("indices", s.Indices),
+		slog.Int64("memory", s.Memory), slog.Int64("budget", s.Budget), slog.Any("offloads", s.Offloads),
+		slog.Any("conn", s.Conn), slog.Any("tun", s.Tun))
 }

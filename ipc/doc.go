@@ -8,6 +8,8 @@
 //	set=1            lines key=value of the interface, then sections that each
 //	                 begin with public_key=; answered by errno=N
 //	get=1            answered by the same kind of lines, then errno=N
+//	culvert_status=1 (ours, where the Device is a Reporter) answered by one line
+//	                 status=JSON, then errno=N as for get
 //
 // and every reply ends with an empty line. errno is 0 on success; otherwise a
 // set answers the negative errno (wg(8) prints strerror(-N)) and a get the
@@ -44,4 +46,11 @@ type Device interface {
 	// The values are the caller's only during the call. It streams: neither memory nor traffic suffers from a million peers.
 	// The callbacks may block for as long as a client may be slow.
 	Describe(head func(*config.Interface) error, peer func(*config.Peer) error) error
+}
+
+// A Reporter is a Device that tells of itself what wg(8) does not ask for.
+type Reporter interface {
+	// Report is a value for encoding/json, with nothing secret in it. It is
+	// called from several goroutines at once.
+	Report() any
 }

@@ -19,7 +19,7 @@ const (
 	stallTimeout = 30 * time.Second
 )
 
-var errOperation = errors.New("the first line is neither set=1 nor get=1")
+var errOperation = errors.New("the first line is neither set=1 nor get=1 nor culvert_status=1")
 
 // session is the conversation with one client. It belongs to its goroutine,
 // except for what client says.
@@ -50,7 +50,11 @@ func (s *session) operation() bool {
 	case "set=1":
 		return s.set()
 	case "get=1":
-		return s.get()
+		return s.query(func() error { return s.out.describe(s.server.device) })
+	case statusRequest:
+		if r, ok := s.server.device.(Reporter); ok {
+			return s.query(func() error { return s.out.report(r) })
+		}
 	}
 	// Where the next operation begins cannot be told, so this is the end.
 	s.server.log.Error("uapi: request refused", "err", errOperation)
@@ -84,9 +88,9 @@ func (s *session) set() bool {
 	return s.reply(-int(errnoOf(bad)))
 }
 
-// get takes the end of a request and writes the reply while the device
-// describes itself.
-func (s *session) get() bool {
+// query takes the end of a request that asks, and has answer write the reply:
+// a get's while the device describes itself.
+func (s *session) query(answer func() error) bool {
 	var errno syscall.Errno
 	for {
 		if !s.lines.Scan() {
@@ -98,12 +102,12 @@ func (s *session) get() bool {
 		errno = syscall.EINVAL
 	}
 	if errno == 0 {
-		err := s.out.describe(s.server.device)
+		err := answer()
 		if s.client.err != nil {
 			return false // the client's fault: there is nobody to tell
 		}
 		if errno = errnoOf(err); errno != 0 {
-			s.server.log.Error("uapi: get failed", "err", err)
+			s.server.log.Error("uapi: no answer to a get or status", "err", err)
 		}
 	}
 	return s.reply(int(errno))

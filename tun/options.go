@@ -15,18 +15,18 @@ type Options struct {
 
 // Stats are counters since the device was made, and the state of its offloads.
 type Stats struct {
-	Malformed   uint64 // packets read that were no IP packets or had impossible virtio headers; skipped
-	SuperRead   uint64 // super-packets read
-	SuperWrites uint64 // super-packets written
-	Merged      uint64 // packets written as part of those
-	WriteErrors uint64 // packets the system did not take
-	Refused     uint64 // super-packets the kernel refused and took as single packets
-	ReadErrors  uint64 // reads that failed, of which one packet may have been lost each
+	Malformed   uint64 `json:"malformed"`    // packets read that were no IP packets or had impossible virtio headers; skipped
+	SuperRead   uint64 `json:"super_read"`   // super-packets read
+	SuperWrites uint64 `json:"super_writes"` // super-packets written
+	Merged      uint64 `json:"merged"`       // packets written as part of those
+	WriteErrors uint64 `json:"write_errors"` // packets the system did not take
+	Refused     uint64 `json:"refused"`      // super-packets the kernel refused and took as single packets
+	ReadErrors  uint64 `json:"read_errors"`  // reads that failed, of which one packet may have been lost each
 
-	ReadTSO, ReadUSO bool // the kernel hands over TCP and UDP super-packets
+	ReadTSO, ReadUSO bool `json:"-"` // the kernel hands over TCP and UDP super-packets
 	// Which packets are merged when written. What a kernel refuses (EINVAL) is
 	// not tried again for a minute, unless MTU or state of the link change.
-	MergeTCP4, MergeTCP6, MergeUDP4, MergeUDP6 bool
+	MergeTCP4, MergeTCP6, MergeUDP4, MergeUDP6 bool `json:"-"`
 }
 
 // A StatsSource is a Device that counts. The Linux device is one.

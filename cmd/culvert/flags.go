@@ -39,7 +39,9 @@ type options struct {
 
 const description = `Culvert is a userspace WireGuard daemon. It makes the interface, and wg(8), wg-quick(8) and ip(8) configure it. To have wg-quick use it: WG_QUICK_USERSPACE_IMPLEMENTATION=culvert.
 
-It ends, and takes the interface and its socket /var/run/wireguard/IFNAME.sock away, on SIGTERM or SIGINT, when the interface is deleted, and when the socket's file is deleted. SIGUSR2 logs counters: packets dropped by reason, memory, offloads.`
+It ends, and takes the interface and its socket /var/run/wireguard/IFNAME.sock away, on SIGTERM or SIGINT, when the interface is deleted, and when the socket's file is deleted. SIGUSR2 logs counters: packets dropped by reason, memory, offloads.
+
+culvert status [IFNAME] shows them, and more; see culvert status --help. (An interface of that name: culvert -- status.)`
 
 // parse reads the command line and the environment. --help and --version end
 // the process.

@@ -23,6 +23,9 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 // run does everything and gives the exit code.
 func run(args []string) int {
+	if len(args) > 0 && args[0] == statusCommand {
+		return runStatus(args[1:])
+	}
 	o, err := parse(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "culvert: %v; see culvert --help\n", err)

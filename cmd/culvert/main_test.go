@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"culvert/ipc"
 	"culvert/tun"
 )
 
@@ -43,17 +44,38 @@ func failing(err error) func() {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "serve": serveCommand, "unserve": unserve},
+		Condition: func(c string) (bool, error) {
+			if c == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("no condition %s", c)
+		},
 		Setup: func(e *testscript.Env) error {
 			for _, f := range os.Environ() { // those of whoever runs the tests
 				if name, _, _ := strings.Cut(f, "="); strings.HasPrefix(name, "WG_") || name == "LOG_LEVEL" {
 					e.Setenv(name, "")
 				}
 			}
+			e.Setenv("IF", fmt.Sprintf("cvs%d", os.Getpid()))
 			return nil
 		},
 	})
 }
+
+// serveCommand is a command of scripts: serve IFNAME starts a daemon in a network
+// namespace of its own, which ends with the script.
+func serveCommand(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Defer(func() { os.Remove(socketOf(args[0])) })
+	ts.Check(ts.Exec("unshare", "-n", "culvert", args[0]))
+}
+
+// unserve IFNAME ends it, as deleting its socket's file does.
+func unserve(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.Remove(socketOf(args[0])))
+}
+
+func socketOf(name string) string { return filepath.Join(ipc.SocketDir, name+".sock") }
 
 // status is a command of scripts: status N PROGRAM ARG... runs the program, which
 // must end with N.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"time"
 
 	"culvert/conn"
 	"culvert/device"
@@ -24,7 +25,7 @@ const defaultMTU = 1420
 // serve makes the interface, answers on its socket, and returns when it is told
 // to end. parent, which may be nil, hears of success.
 func serve(o *options, parent *parent) error {
-	end, cycle, status := notifySignals()
+	end, cycle, counters := notifySignals()
 	log := newLogger(o.level)
 	t, err := openTUN(o)
 	if err != nil {
@@ -45,8 +46,10 @@ func serve(o *options, parent *parent) error {
 	if err != nil {
 		return err
 	}
-	server := ipc.Serve(l, d, log.Logger)
+	told := &reporter{Device: d, name: t.Name, start: time.Now()}
+	server := ipc.Serve(l, told, log.Logger)
 	defer server.Close()
+	told.server.Store(server)
 	if err := ready(parent, log.Logger); err != nil {
 		return err
 	}
@@ -55,7 +58,7 @@ func serve(o *options, parent *parent) error {
 			select {
 			case <-cycle:
 				log.cycle()
-			case <-status:
+			case <-counters:
 				log.Info("status", "device", d.Stats())
 			}
 		}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"culvert/conn"
+	"culvert/device"
+	"culvert/internal/offload"
+	"culvert/ipc"
+	"culvert/tun"
+)
+
+// report is what a daemon tells of itself, and culvert status prints. Its names
+// are documented in culvert(8): they stay, and others may come. Nothing in it
+// is secret.
+type report struct {
+	Version    string `json:"version"`
+	Interface  string `json:"interface"`
+	PID        int    `json:"pid"`
+	Uptime     int64  `json:"uptime_seconds"`
+	Goroutines int    `json:"goroutines"`
+	RSS        int64  `json:"rss_bytes,omitempty"` // where the system tells
+
+	Up         bool   `json:"up"`
+	ListenPort uint16 `json:"listen_port"`
+	MTU        int    `json:"mtu"`
+	RouteWatch bool   `json:"route_watch"`
+	Peers      int    `json:"peers"`
+	Indices    int    `json:"receiver_indices"`
+
+	MemoryUsed  int64 `json:"memory_used_bytes"`
+	MemoryLimit int64 `json:"memory_limit_bytes"`
+	Workers     int   `json:"workers"`
+	Readers     int   `json:"readers"`
+	Handing     int   `json:"readers_handing_over"`
+	Evicted     int64 `json:"uapi_clients_evicted"`
+
+	Offloads []offload.State   `json:"offloads"`
+	Drops    map[string]uint64 `json:"drops"`
+	Sockets  *conn.Stats       `json:"sockets"` // null while there are none, or they do not count
+	Tun      *tun.Stats        `json:"tun"`     // null where the interface does not count
+}
+
+// reporter is a device that can report.
+type reporter struct {
+	*device.Device
+	name   func() string
+	start  time.Time
+	server atomic.Pointer[ipc.Server]
+}
+
+// Report implements [ipc.Reporter].
+func (d *reporter) Report() any {
+	s := d.Stats()
+	r := report{
+		Version: versionString(), Interface: d.name(), PID: os.Getpid(), Uptime: int64(time.Since(d.start).Seconds()),
+		Goroutines: runtime.NumGoroutine(), RSS: residentMemory(),
+		Up: s.Up, ListenPort: s.Port, MTU: s.MTU, Peers: s.Peers, Indices: s.Indices,
+		MemoryUsed: s.Memory, MemoryLimit: s.Budget, Workers: s.Workers, Readers: s.Readers, Handing: s.Handing,
+		Offloads: s.Offloads, Drops: s.Drops,
+	}
+	if r.Offloads == nil {
+		r.Offloads = []offload.State{}
+	}
+	if server := d.server.Load(); server != nil {
+		r.Evicted = int64(server.Evicted())
+	}
+	if c, ok := s.Conn.(conn.Stats); ok {
+		r.Sockets, r.RouteWatch = &c, c.RouteWatch
+	}
+	if t, ok := s.Tun.(tun.Stats); ok {
+		r.Tun = &t
+	}
+	return r
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"culvert/conn"
+	"culvert/internal/offload"
+	"culvert/tun"
+)
+
+var update = flag.Bool("update", false, "write the golden files of the status anew")
+
+// sample is a report in which something is told by every part.
+func sample() report {
+	since := time.Date(2026, 11, 20, 1, 2, 3, 0, time.UTC)
+	return report{
+		Version: "v1.2.3", Interface: "wg0", PID: 4711, Uptime: 3723, Goroutines: 14, RSS: 12<<20 + 1<<19,
+		Up: true, ListenPort: 51820, MTU: 1420, RouteWatch: true, Peers: 3, Indices: 4,
+		MemoryUsed: 5 << 20, MemoryLimit: 16 << 20, Workers: 2, Readers: 3, Handing: 1, Evicted: 1,
+		Offloads: []offload.State{
+			{Where: "udp4", Name: "gso", On: true},
+			{Where: "udp4", Name: "gso", To: "192.0.2.1", Why: "EMSGSIZE", Since: since},
+			{Where: "udp4", Name: "gro", On: true},
+			{Where: "udp6", Name: "gso", Why: "EIO", Since: since},
+			{Where: "tun", Name: "read_uso", Why: offload.Option},
+		},
+		Drops:   map[string]uint64{"no_peer": 12, "replay": 0, "bad_tag": 1},
+		Sockets: &conn.Stats{Received: 100, Sent: 200, SendCalls: 20, GSOFallbacks: 2},
+		Tun:     &tun.Stats{SuperRead: 7},
+	}
+}
+
+// golden compares with a file.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", "status", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil || got != string(want) {
+		t.Errorf("%s: %v: got\n%s", path, err, got)
+	}
+}
+
+// The names of the JSON are promised by culvert(8): programs read them.
+func TestStatusGolden(t *testing.T) {
+	text, err := json.Marshal(sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]statusOptions{"text": {}, "json": {JSON: true}} {
+		var b bytes.Buffer
+		if err := o.print(&b, text); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, b.String())
+	}
+}
+
+// A daemon without sockets, of another system, or another version can be asked.
+func TestStatusOfOthers(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"interface":"a","colour":"blue","offloads":[],"sockets":null,"tun":null,"drops":{}}`: "interface: a\n",
+		`{"interface":"b","sockets":{"new_counter":5,"text":"x"}}`:                             "interface: b\n",
+	} {
+		var b bytes.Buffer
+		if err := new(statusOptions).print(&b, json.RawMessage(text)); err != nil || !bytes.HasPrefix(b.Bytes(), []byte(want)) {
+			t.Errorf("%v: %s", err, &b)
+		}
+	}
+	if err := new(statusOptions).print(new(bytes.Buffer), json.RawMessage(`{"interface":7}`)); err == nil {
+		t.Error("nonsense is understood")
+	}
+}

@@ -1,0 +1,59 @@
+package device
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// Readers are counted while they run, and those that hand over while they do.
+func TestReadersAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{Workers: 1})
+		synctest.Wait()
+		d := p.a.d
+		const readers = 3 // TUN, IPv4, IPv6
+		if s := d.Stats(); !s.Up || s.Port == 0 || s.MTU != d.MTU() || s.Workers != 1 || s.Peers != 1 || s.Readers != readers || s.Handing != 0 {
+			t.Fatalf("%+v", s)
+		}
+		l := d.newLoad()
+		for range fullDrains {
+			l.note(false)
+		}
+		if s := d.Stats(); s.Readers != readers+1 || s.Handing != 1 {
+			t.Errorf("one more that hands over: %d, %d", s.Readers, s.Handing)
+		}
+		for range fullDrains {
+			l.note(true)
+		}
+		if s := d.Stats(); s.Handing != 0 {
+			t.Errorf("it stopped: %d", s.Handing)
+		}
+		for range fullDrains {
+			l.note(false)
+		}
+		l.end()
+		if s := d.Stats(); s.Readers != readers || s.Handing != 0 {
+			t.Errorf("it ended: %d, %d", s.Readers, s.Handing)
+		}
+		d.Close()
+		if s := d.Stats(); s.Readers != 0 || s.Up {
+			t.Errorf("closed: %+v", s)
+		}
+	})
+}
+
+// Every reason is in the counters, those that occurred in the log.
+func TestDropsInStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newPair(t, Options{}).a.d
+		d.dropped(d.clock.Now(), DropLoop, 3, nil)
+		s := d.Stats()
+		if len(s.Drops) != int(numReasons)-1 || s.Drops["routing_loop"] != 3 {
+			t.Errorf("%v", s.Drops)
+		}
+		if log := s.LogValue().String(); !strings.Contains(log, "map[routing_loop:3]") {
+			t.Error(log)
+		}
+	})
+}
