@@ -48,6 +48,10 @@ func (k *fakeKernel) listen(t *testing.T) *linuxSockets {
 	ls.v4.gso.Switch, ls.v6.gso.Switch = offload.Switch{}, offload.Switch{}
 	ls.routes.query.close() // sources in these tests are for the fake to judge
 	ls.routes.query = nil
+	if ls.routes.watch != nil { // changes on this machine are no business of theirs
+		ls.routes.watch.close()
+		ls.routes.watch = nil
+	}
 	return ls
 }
 
