@@ -39,6 +39,16 @@ type Sockets interface {
 	Close() error
 }
 
+// Sharded are Sockets of which several share the port. Receivers then has the
+// same number of elements for each address family, one family after the other.
+type Sharded interface {
+	Sockets
+	// SendFrom is Send through the sockets of one shard (any number: counted
+	// round), so that goroutines with one each share none. What shard sends a
+	// run makes no difference to the other side.
+	SendFrom(shard int, runs []Run)
+}
+
 // A Receiver is one socket being read. Only one goroutine may use it.
 type Receiver interface {
 	// Receive blocks until at least one datagram is there and fills

@@ -31,20 +31,29 @@ func NewLinux(opts Options) Network {
 // Listen implements [Network].
 func (n *linuxNetwork) Listen(port uint16, mark uint32) (Sockets, error) {
 	s := &linuxSockets{log: n.opts.logger()}
-	open := func(f family, port uint16) (*linuxSocket, error) { return n.open(s, f, port, mark) }
+	open := func(f family, port uint16) (*linuxSocket, error) { return n.open(s, f, port, mark, false) }
 	var err error
 	s.v4, s.v6, err = listenPair(open, (*linuxSocket).close, (*linuxSocket).port, port)
 	if err != nil {
 		return nil, err
 	}
+	if err := n.share(s, mark); err != nil {
+		s.each((*linuxSocket).close)
+		return nil, listenError(s.Port(), err)
+	}
 	s.routes = watchRoutes(mark, s.Port(), &s.counters, s.forgive, s.log)
 	return s, nil
 }
 
-// linuxSockets is the pair of sockets of a device. Both pointers are fixed;
-// one of them may be nil.
+// linuxPair is one socket of each family. Both pointers are fixed; one of them
+// may be nil.
+type linuxPair struct{ v4, v6 *linuxSocket }
+
+// linuxSockets is the sockets of a device: a pair, and with Options.Queues more
+// of them on the same port.
 type linuxSockets struct {
-	v4, v6 *linuxSocket
+	linuxPair
+	more   []linuxPair
 	routes *routes
 	log    *slog.Logger
 	counters
@@ -74,13 +83,21 @@ func (s *linuxSocket) close() error {
 
 func (s *linuxSocket) port() uint16 { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort().Port() }
 
-// each calls f for the sockets there are.
+// each calls f for the sockets there are, family by family.
 func (s *linuxSockets) each(f func(*linuxSocket) error) error {
 	var errs []error
-	for _, sock := range [...]*linuxSocket{s.v4, s.v6} {
+	call := func(sock *linuxSocket) {
 		if sock != nil {
 			errs = append(errs, f(sock))
 		}
+	}
+	call(s.v4)
+	for _, pair := range s.more {
+		call(pair.v4)
+	}
+	call(s.v6)
+	for _, pair := range s.more {
+		call(pair.v6)
 	}
 	return errors.Join(errs...)
 }

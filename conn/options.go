@@ -16,6 +16,10 @@ type Options struct {
 	NoGSO, ForceGSO bool
 	// NoGRO has the kernel deliver every datagram by itself.
 	NoGRO bool
+
+	// Queues is how many sockets per address family share the port, so that as
+	// many goroutines receive; 0 is 1. Only Linux has more than one.
+	Queues int
 }
 
 func (o Options) logger() *slog.Logger {

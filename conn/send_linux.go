@@ -76,7 +76,11 @@ func newSender() *sender {
 }
 
 // Send implements [Sockets].
-func (s *linuxSockets) Send(runs []Run) {
+func (s *linuxSockets) Send(runs []Run) { s.SendFrom(0, runs) }
+
+// SendFrom implements [Sharded].
+func (s *linuxSockets) SendFrom(shard int, runs []Run) {
+	pair := s.shard(shard)
 	var has4, has6 bool
 	for i := range runs {
 		r := &runs[i]
@@ -93,10 +97,10 @@ func (s *linuxSockets) Send(runs []Run) {
 	x := senders.Get().(*sender)
 	x.routes = s.routes
 	if has4 {
-		s.sendFamily(x, s.v4, ipv4, runs)
+		s.sendFamily(x, pair.v4, ipv4, runs)
 	}
 	if has6 {
-		s.sendFamily(x, s.v6, ipv6, runs)
+		s.sendFamily(x, pair.v6, ipv6, runs)
 	}
 	x.sock, x.routes, x.lost = nil, nil, nil
 	senders.Put(x)

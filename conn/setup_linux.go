@@ -10,8 +10,9 @@ import (
 )
 
 // open makes one socket. What only makes it faster or nicer may fail; the mark
-// may not, because without it packets would take a wrong way.
-func (n *linuxNetwork) open(owner *linuxSockets, f family, port uint16, mark uint32) (*linuxSocket, error) {
+// may not, because without it packets would take a wrong way. join makes it one
+// more on a port that sockets of ours share.
+func (n *linuxNetwork) open(owner *linuxSockets, f family, port uint16, mark uint32, join bool) (*linuxSocket, error) {
 	s := &linuxSocket{family: f, sys: n.sys, counters: &owner.counters, log: owner.log}
 	conn, err := n.sys.listen(f, port, func(c syscall.RawConn) error {
 		var failed error
@@ -20,6 +21,9 @@ func (n *linuxNetwork) open(owner *linuxSockets, f family, port uint16, mark uin
 		}
 		if failed == nil && mark != 0 {
 			failed = setMark(c, mark)
+		}
+		if failed == nil && n.opts.Queues > 1 {
+			failed = hold(c, join)
 		}
 		return failed
 	})

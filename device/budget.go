@@ -13,13 +13,18 @@ type budget struct {
 	used  atomic.Int64
 }
 
-// Default budget: a share for every core, and what the readers hold anyway.
+// Default budget: a share for every core, and what the readers hold anyway: the
+// two of sockets that go with a TUN queue have a receive batch of 2 MiB each in
+// hand, of the three quarters that are not for staged packets.
 const (
-	budgetBase    = 8 << 20
-	budgetPerCore = 4 << 20
+	budgetBase     = 8 << 20
+	budgetPerCore  = 4 << 20
+	budgetPerQueue = 6 << 20 // beyond the first
 )
 
-func defaultBudget() int64 { return budgetBase + budgetPerCore*int64(runtime.GOMAXPROCS(0)) }
+func defaultBudget(queues int) int64 {
+	return budgetBase + budgetPerCore*int64(runtime.GOMAXPROCS(0)) + budgetPerQueue*int64(queues-1)
+}
 
 // take reserves n bytes; false if that would exceed the limit.
 func (b *budget) take(n int) bool {

@@ -139,14 +139,14 @@ func (d *Device) defaults() {
 	if d.opts.Workers == 0 {
 		d.opts.Workers = defaultWorkers()
 	}
-	total := d.opts.Budget
+	total, queues := d.opts.Budget, len(d.tun.Readers())
 	if total <= 0 {
-		total = defaultBudget()
+		total = defaultBudget(queues)
 	}
 	d.stageBudget.limit = total / 4
 	d.budget.limit = total - d.stageBudget.limit
-	d.outPool = pool[outBatch]{budget: &d.budget, size: arenaSize, keep: 4, make: newOutBatch}
-	d.inPool = pool[inBatch]{budget: &d.budget, size: receiveSlots * conn.MessageSize, keep: 2, make: newInBatch}
+	d.outPool = pool[outBatch]{budget: &d.budget, size: arenaSize, keep: 4 * queues, make: newOutBatch}
+	d.inPool = pool[inBatch]{budget: &d.budget, size: receiveSlots * conn.MessageSize, keep: 2 * queues, make: newInBatch}
 	d.byKey.m = make(map[config.PublicKey]*peer)
 	d.gate.limit = ratelimiter.New()
 }
@@ -162,9 +162,9 @@ func (d *Device) start() {
 		d.workers.Add(1)
 		go d.runHandshakes()
 	}
-	for _, r := range d.tun.Readers() {
+	for i, r := range d.tun.Readers() {
 		d.readers.Add(1)
-		go (&outbound{d: d, reader: r, load: d.newLoad()}).run()
+		go (&outbound{d: d, shard: i, reader: r, load: d.newLoad()}).run()
 	}
 	d.watcher.Add(1)
 	go d.watch()

@@ -17,6 +17,7 @@ const receiveSlots = 32
 // back to its pool when the last group is done.
 type inBatch struct {
 	conn   *conn.Batch
+	shard  int        // of the TUN it is written through
 	groups []*inGroup // groups[:used] are in use
 	used   int
 	left   atomic.Int32 // groups not done, and the reader while it fills

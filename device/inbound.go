@@ -10,12 +10,14 @@ import (
 	"culvert/internal/clock"
 	"culvert/noise"
 	"culvert/timers"
+	"culvert/tun"
 )
 
 // inbound is one socket's way to the TUN: receive, look up the key, open,
 // check, write. It is used by one goroutine.
 type inbound struct {
 	d        *Device
+	shard    int // its number: it writes through a file of its own, if there are several
 	receiver conn.Receiver
 	batch    *inBatch // of the receive in hand: from the pool, or spare
 	spare    *inBatch // for when the budget is used up: the socket must be read
@@ -40,7 +42,7 @@ func (in *inbound) run() {
 			}
 			return
 		}
-		in.now = in.d.clock.Now()
+		in.now, in.batch.shard = in.d.clock.Now(), in.shard
 		in.load.note(len(in.batch.conn.Messages) < receiveSlots)
 		in.sort()
 		if in.batch != in.spare {
@@ -199,7 +201,7 @@ func (d *Device) deliver(g *inGroup) {
 		p.rx.Add(uint64(rx))
 	}
 	if len(g.writes) > 0 {
-		if n, err := d.tun.Write(g.writes, noise.TransportHeaderSize); n < len(g.writes) {
+		if n, err := d.writeFrom(g.batch.shard, g.writes); n < len(g.writes) {
 			d.dropped(g.now, DropTunError, len(g.writes)-n, p)
 			d.tunFailed(err)
 		}
@@ -207,6 +209,15 @@ func (d *Device) deliver(g *inGroup) {
 	k.release()
 	g.key = nil
 	d.done(g.batch)
+}
+
+// writeFrom writes to the TUN through the file of a shard, where there are
+// several.
+func (d *Device) writeFrom(shard int, packets [][]byte) (int, error) {
+	if several, ok := d.tun.(tun.Sharded); ok {
+		return several.WriteFrom(shard, packets, noise.TransportHeaderSize)
+	}
+	return d.tun.Write(packets, noise.TransportHeaderSize)
 }
 
 // authenticated notes that packets of k came with m: the endpoint follows, the

@@ -107,8 +107,8 @@ func (c *controller) swap(s conn.Sockets) (conn.Sockets, *sync.WaitGroup) {
 	c.d.sockets.Store(&s)
 	close(*c.d.raised.Swap(new(make(chan struct{}))))
 	c.receive.running = new(sync.WaitGroup)
-	for _, r := range s.Receivers() {
-		in := &inbound{d: c.d, receiver: r, load: c.d.newLoad()}
+	for i, r := range s.Receivers() {
+		in := &inbound{d: c.d, shard: i, receiver: r, load: c.d.newLoad()}
 		c.receive.running.Go(in.run)
 	}
 	return old, running

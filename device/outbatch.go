@@ -42,6 +42,7 @@ type outBatch struct {
 	counter uint64   // of the first packet; set when reserved
 	now     clock.Time
 	data    bool // holds more than keepalives
+	shard   int  // of the sockets it is sent through
 
 	mem     []byte
 	n       int // bytes of mem in use

@@ -27,6 +27,7 @@ const (
 // arenas by peer, reserve counters, seal, send. It is used by one goroutine.
 type outbound struct {
 	d      *Device
+	shard  int // its number: it sends through sockets of its own, if there are several
 	reader tun.Reader
 	packet tun.Packet
 	now    clock.Time
@@ -178,6 +179,7 @@ func (o *outbound) batch(p *peer, k *keypair) *outBatch {
 	}
 	b := o.d.newBatch(p, k, o.now)
 	if b != nil {
+		b.shard = o.shard
 		o.open = append(o.open, b)
 	}
 	return b

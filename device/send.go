@@ -1,6 +1,7 @@
 package device
 
 import (
+	"culvert/conn"
 	"culvert/device/session"
 	"culvert/internal/clock"
 	"culvert/timers"
@@ -131,7 +132,7 @@ func (d *Device) emit(b *outBatch) {
 	}
 	runs := b.cut(to)
 	p.activity.sent(b.now, b.data)
-	(*s).Send(runs)
+	sendFrom(*s, b.shard, runs)
 	sent := 0
 	for i := range runs {
 		if runs[i].SourceLost {
@@ -147,10 +148,19 @@ func (d *Device) emit(b *outBatch) {
 	p.tx.Add(uint64(sent))
 }
 
+// sendFrom sends through the sockets of a shard, where there are several.
+func sendFrom(s conn.Sockets, shard int, runs []conn.Run) {
+	if several, ok := s.(conn.Sharded); ok {
+		several.SendFrom(shard, runs)
+		return
+	}
+	s.Send(runs)
+}
+
 // recycle ends a batch.
 func (d *Device) recycle(b *outBatch) {
 	b.key.release()
-	b.peer, b.key, b.n, b.data = nil, nil, 0, false
+	b.peer, b.key, b.n, b.data, b.shard = nil, nil, 0, false, 0
 	b.packets = b.packets[:0]
 	clear(b.runs)
 	d.outPool.put(b)

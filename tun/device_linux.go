@@ -14,11 +14,14 @@ import (
 	wgtun "golang.zx2c4.com/wireguard/tun"
 )
 
-// linuxDevice is a TUN interface of Linux with one queue.
+// linuxDevice is a TUN interface of Linux with one queue, or several
+// (queues_linux.go).
 type linuxDevice struct {
 	file *os.File
 	conn syscall.RawConn // of file
 	vnet bool            // virtio-net headers are there
+	// With several queues: those but the first, and where Write goes for each.
+	more, outs []*queueFile
 
 	name  atomic.Pointer[string]
 	mtu   atomic.Int64
@@ -29,7 +32,7 @@ type linuxDevice struct {
 	// merged when written.
 	readTSO, readUSO offload.Switch
 	merge            [kinds]offload.Switch
-	reader           reader
+	readers          []*reader
 	writers          sync.Pool // of *writer
 
 	events    chan Event // closed by the watcher
@@ -47,6 +50,9 @@ type counters struct {
 
 // Create makes the interface name, which may have a %d, with the given MTU.
 func Create(name string, mtu int, opts Options) (Device, error) {
+	if opts.Queues > 1 {
+		return createQueues(name, mtu, opts)
+	}
 	made, err := wgtun.CreateTUN(name, mtu)
 	if err != nil {
 		return nil, explainCreate(name, err)
@@ -107,8 +113,12 @@ func explainCreate(name string, err error) error {
 // sets its MTU, if mtu is not 0. It must have been made with IFF_NO_PI, which
 // cannot be checked: TUNGETIFF uses that bit for IFF_NOFILTER too. The device owns f from then on, also if
 // FromFile fails. Where the interface is persistent or others hold it open,
-// Close leaves it.
+// Close leaves it. It has one queue.
 func FromFile(f *os.File, mtu int, opts Options) (Device, error) {
+	if opts.Queues > 1 {
+		f.Close()
+		return nil, errOneQueue
+	}
 	// Nonblocking files made by os.NewFile are known to the poller; f may
 	// have been made before it was nonblocking, so a duplicate is.
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
@@ -149,7 +159,7 @@ func newLinux(file *os.File, opts Options) (*linuxDevice, error) {
 	if setupErr != nil {
 		return nil, setupErr
 	}
-	d.reader.init(d)
+	d.readers = []*reader{newReader(d, conn)}
 	d.writers.New = func() any { return newWriter(d) }
 	return d, nil
 }
@@ -199,7 +209,13 @@ func (d *linuxDevice) Name() string { return *d.name.Load() }
 func (d *linuxDevice) MTU() int { return int(d.mtu.Load()) }
 
 // Readers implements Device.
-func (d *linuxDevice) Readers() []Reader { return []Reader{&d.reader} }
+func (d *linuxDevice) Readers() []Reader {
+	rs := make([]Reader, len(d.readers))
+	for i, r := range d.readers {
+		rs[i] = r
+	}
+	return rs
+}
 
 // Events implements Device.
 func (d *linuxDevice) Events() <-chan Event { return d.events }
@@ -209,7 +225,7 @@ func (d *linuxDevice) Close() error {
 	d.closeOnce.Do(func() {
 		d.closed.Store(true)
 		close(d.closing)
-		d.closeErr = d.file.Close()
+		d.closeErr = d.closeFiles()
 		d.watched.Wait()
 	})
 	return d.closeErr

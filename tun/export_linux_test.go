@@ -32,7 +32,7 @@ func OnFile(f *os.File, vnet bool) Device {
 	d := &linuxDevice{file: f, sys: &kernel, vnet: vnet, events: make(chan Event), closing: make(chan struct{})}
 	d.conn, _ = f.SyscallConn()
 	d.setName("file")
-	d.reader.init(d)
+	d.readers = []*reader{newReader(d, d.conn)}
 	d.writers.New = func() any { return newWriter(d) }
 	return d
 }

@@ -6,12 +6,23 @@ import "errors"
 var ErrDeleted = errors.New("tun: the interface was deleted")
 
 // Options turn off what a kernel or card has a fault in. The zero value uses
-// all the kernel offers.
+// all the kernel offers, and one queue.
 type Options struct {
 	NoTSO bool // the kernel hands over, and is handed, no TCP super-packets
 	NoUSO bool // likewise UDP
 	NoGRO bool // packets written are never merged; those read may still be super-packets
+
+	// Queues is how many queues the interface has, at most MaxQueues; 0 is 1.
+	// More than one are for an interface that Create makes on Linux.
+	Queues int
 }
+
+// MaxQueues bounds Options.Queues: the kernel takes 256 files per interface
+// (MAX_TAP_QUEUES), and each queue uses two.
+const MaxQueues = 64
+
+// errOneQueue is the answer of who cannot have more.
+var errOneQueue = errors.New("tun: several queues are for an interface that is made on Linux, not for one that is handed down: use one")
 
 // Stats are counters since the device was made, and the state of its offloads.
 type Stats struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,10 +13,11 @@ import (
 // KiB), so that a packet cut off by the buffer is told from one that fits.
 const readSize = virtioLen + 1<<16 + 1
 
-// reader is the queue of a linuxDevice. The closure and the memory are made
+// reader is a queue of a linuxDevice. The closure and the memory are made
 // once, so that a read allocates nothing.
 type reader struct {
 	d       *linuxDevice
+	conn    syscall.RawConn
 	buf     []byte
 	attempt func(fd uintptr) bool // one read without blocking
 	block   bool                  // argument of attempt
@@ -24,9 +26,8 @@ type reader struct {
 	failed  int                   // reads in a row
 }
 
-func (r *reader) init(d *linuxDevice) {
-	r.d = d
-	r.buf = make([]byte, readSize)
+func newReader(d *linuxDevice, conn syscall.RawConn) *reader {
+	r := &reader{d: d, conn: conn, buf: make([]byte, readSize)}
 	r.attempt = func(fd uintptr) bool {
 		for {
 			r.n, r.err = d.sys.read(int(fd), r.buf)
@@ -37,6 +38,7 @@ func (r *reader) init(d *linuxDevice) {
 		// False makes the runtime's poller wait.
 		return r.err != unix.EAGAIN || !r.block
 	}
+	return r
 }
 
 // maxFailedReads in a row are the end of a queue.
@@ -60,7 +62,7 @@ func (r *reader) passing() bool {
 func (r *reader) Read(p *Packet) error {
 	r.block = true
 	for {
-		if err := r.d.conn.Read(r.attempt); err != nil {
+		if err := r.conn.Read(r.attempt); err != nil {
 			return r.final(err)
 		}
 		if r.err != nil {
@@ -76,7 +78,7 @@ func (r *reader) Read(p *Packet) error {
 func (r *reader) TryRead(p *Packet) (bool, error) {
 	r.block = false
 	for {
-		if err := r.d.conn.Read(r.attempt); err != nil {
+		if err := r.conn.Read(r.attempt); err != nil {
 			return false, r.final(err)
 		}
 		if r.err == unix.EAGAIN {
@@ -122,7 +124,7 @@ func (r *reader) final(err error) error {
 	// The poller gives up on a file in an error state, which is how it sees
 	// a deleted interface: ask the file itself.
 	r.block = false
-	if again := r.d.conn.Read(r.attempt); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
+	if again := r.conn.Read(r.attempt); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
 		return ErrDeleted
 	}
 	return fmt.Errorf("tun: read %s: %w", r.d.Name(), err)

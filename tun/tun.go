@@ -44,6 +44,15 @@ type Device interface {
 	Close() error
 }
 
+// Sharded is a Device with several queues.
+type Sharded interface {
+	Device
+	// WriteFrom is Write through a file of the shard's own (any number:
+	// counted round), so that goroutines with one each share none. Packets
+	// written one after the other through different ones stay in order.
+	WriteFrom(shard int, bufs [][]byte, offset int) (int, error)
+}
+
 // Headroom is the least offset for Write: space for a virtio-net header.
 const Headroom = 16
 

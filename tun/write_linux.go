@@ -30,12 +30,17 @@ func newWriter(d *linuxDevice) *writer {
 
 // Write implements Device.
 func (d *linuxDevice) Write(bufs [][]byte, offset int) (int, error) {
+	return d.WriteFrom(0, bufs, offset)
+}
+
+// WriteFrom implements Sharded.
+func (d *linuxDevice) WriteFrom(shard int, bufs [][]byte, offset int) (int, error) {
 	if offset < Headroom {
 		return 0, fmt.Errorf("tun: BUG: write with %d bytes of headroom", offset)
 	}
 	w := d.writers.Get().(*writer)
 	w.bufs, w.offset, w.taken, w.err = bufs, offset, 0, nil
-	if err := d.conn.Control(w.control); err != nil {
+	if err := d.out(shard).Control(w.control); err != nil {
 		w.err = os.ErrClosed
 	}
 	n, err := w.taken, w.err

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"culvert/tun"
 )
 
 // options is the command line. Every flag is an environment variable too, as
@@ -20,6 +22,7 @@ type options struct {
 
 	Memory   int    `name:"memory" env:"CULVERT_MEMORY" placeholder:"MIB" help:"Bound on the memory for packets in flight, in MiB: 8 and 4 per core if not given. What does not fit is dropped."`
 	Workers  int    `name:"workers" env:"CULVERT_WORKERS" placeholder:"N" help:"Threads that encrypt beside those that read: one per core beyond two if not given, -1 for none."`
+	Queues   int    `name:"queues" env:"CULVERT_QUEUES" placeholder:"N" default:"1" help:"Queues of the interface, and sockets per address family, each with a thread of its own: 1 if not given. Only on Linux, and for an interface that culvert makes."`
 	StateDir string `name:"state-dir" type:"path" env:"CULVERT_STATE_DIR,STATE_DIRECTORY" placeholder:"DIR" help:"Keep the time of the last handshake in DIR, so that a clock that goes back over a restart locks nobody out."`
 
 	NoGSO    bool `name:"no-gso" group:"Offloads" env:"CULVERT_NO_GSO" help:"Send every datagram by itself (no UDP segmentation offload)."`
@@ -84,8 +87,14 @@ func (o *options) check() (err error) {
 	if o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
 		return fmt.Errorf("--mtu (CULVERT_MTU) must be from %d to %d, not %d", minMTU, maxMTU, o.MTU)
 	}
-	if o.Memory != 0 && (o.Memory < minMemory || o.Memory > maxMemory) {
-		return fmt.Errorf("--memory (CULVERT_MEMORY) must be from %d to %d MiB, not %d", minMemory, maxMemory, o.Memory)
+	if o.Queues < 1 || o.Queues > tun.MaxQueues {
+		return fmt.Errorf("--queues (CULVERT_QUEUES) must be from 1 to %d, not %d", tun.MaxQueues, o.Queues)
+	}
+	if o.Queues > 1 && o.TunFD >= 0 {
+		return errors.New("--queues (CULVERT_QUEUES) is for an interface that culvert makes, not for the one of --tun-fd (WG_TUN_FD)")
+	}
+	if least := minMemory + memoryPerQueue*(o.Queues-1); o.Memory != 0 && (o.Memory < least || o.Memory > maxMemory) {
+		return fmt.Errorf("--memory (CULVERT_MEMORY) must be from %d to %d MiB with --queues=%d, not %d", least, maxMemory, o.Queues, o.Memory)
 	}
 	if o.Workers < -1 || o.Workers > maxWorkers {
 		return fmt.Errorf("--workers (CULVERT_WORKERS) must be from -1 to %d, not %d", maxWorkers, o.Workers)
@@ -95,11 +104,12 @@ func (o *options) check() (err error) {
 }
 
 // Bounds of --memory, in MiB (below 8 the two receive batches that readers keep
-// leave nothing), and of --workers.
+// leave nothing, and each further queue has two more), and of --workers.
 const (
-	minMemory  = 8
-	maxMemory  = 1 << 20
-	maxWorkers = 1024
+	minMemory      = 8
+	memoryPerQueue = 6
+	maxMemory      = 1 << 20
+	maxWorkers     = 1024
 )
 
 // maxName is IFNAMSIZ of Linux without the NUL, in bytes.

@@ -80,7 +80,7 @@ func serve(o *options, parent *parent) error {
 
 // networkOptions are the sockets' settings that the command line has.
 func networkOptions(o *options, log *slog.Logger) conn.Options {
-	return conn.Options{Logger: log, NoGSO: o.NoGSO, ForceGSO: o.ForceGSO, NoGRO: o.NoGRO}
+	return conn.Options{Logger: log, NoGSO: o.NoGSO, ForceGSO: o.ForceGSO, NoGRO: o.NoGRO, Queues: o.Queues}
 }
 
 // deviceOptions are the device's settings that the command line has.
@@ -99,7 +99,7 @@ func deviceOptions(o *options, name string, log *slog.Logger) (device.Options, e
 // openTUN makes the interface, or takes the one handed down, and tells its
 // name where that was asked for.
 func openTUN(o *options) (t tun.Device, err error) {
-	opts := tun.Options{NoTSO: o.NoTSO, NoUSO: o.NoUSO, NoGRO: o.NoGRO}
+	opts := tun.Options{NoTSO: o.NoTSO, NoUSO: o.NoUSO, NoGRO: o.NoGRO, Queues: o.Queues}
 	if o.TunFD >= 0 {
 		t, err = tun.FromFile(os.NewFile(uintptr(o.TunFD), "tun"), o.MTU, opts)
 	} else {
