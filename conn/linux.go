@@ -149,10 +149,16 @@ func (s *linuxSockets) Stats() Stats {
 	return st
 }
 
-// Offloads tells the state of each socket's.
+// Offloads tells the state of each socket's: udp4, and of further shards udp4.1
+// and so on.
 func (s *linuxSockets) Offloads() (all []offload.State) {
+	seen := map[family]int{}
 	s.each(func(sock *linuxSocket) error {
 		where := "udp" + strconv.Itoa(int(sock.family))
+		if n := seen[sock.family]; n > 0 {
+			where += "." + strconv.Itoa(n)
+		}
+		seen[sock.family]++
 		all = append(all, sock.gso.states(where)...)
 		all = append(all, sock.gro.State(where, "gro"))
 		return nil

@@ -139,6 +139,21 @@ func TestShardsHaveTheMark(t *testing.T) {
 	want(8)
 }
 
+// Each socket's offloads can be told from the others'.
+func TestShardsHaveNames(t *testing.T) {
+	seen := map[string]bool{}
+	for _, state := range mustListen(t, NewLinux(Options{Queues: 3})).(*linuxSockets).Offloads() {
+		if name := state.Where + " " + state.Name; seen[name] {
+			t.Errorf("%s twice", name)
+		} else {
+			seen[name] = true
+		}
+	}
+	if !seen["udp4 gso"] || !seen["udp4.2 gro"] {
+		t.Errorf("%v", seen)
+	}
+}
+
 // Sharing the port with oneself lets nobody else in: neither another daemon
 // that shares its own, nor one that does not; and it does not let us in where
 // another is. The one who was first goes on receiving all.

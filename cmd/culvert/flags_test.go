@@ -36,6 +36,7 @@ func TestOffloadsCanBeTurnedOff(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			c.want.Queues = 1
 			if got := networkOptions(&o, nil); got != c.want {
 				t.Errorf("%+v", got)
 			}
