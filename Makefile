@@ -15,6 +15,7 @@ BUILD    = CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -
 PACKAGES = $$($(GO) list ./... | grep -v '/internal/e2e$$')
 GOFILES  = $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')
 FUZZTIME ?= 20s
+BENCH    ?= -json bin/bench.json -plot bin/bench.svg
 
 .DELETE_ON_ERROR:
 .PHONY: all build test check unit e2e run bench fuzz lint deps install uninstall clean help
@@ -44,9 +45,11 @@ e2e: build ## end-to-end tests in network namespaces; needs root
 run: build ## two hosts on this machine and a tunnel between them, shown step by step
 	$(GO) run ./internal/demo
 
-bench: build ## throughput, latency and memory beside wireguard-go
+# BENCH are its arguments: BENCH=-help lists them, BENCH=-quick is the short one.
+bench: build ## throughput, latency, CPU and memory beside wireguard-go; needs root
 	scripts/deps ip wg ping iperf3
-	$(GO) run ./internal/bench
+	$(GO) build -o bin/bench ./internal/bench
+	CULVERT=$(CURDIR)/bin/culvert bin/bench $(BENCH)
 
 fuzz: ## every fuzz test for FUZZTIME
 	@set -e; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

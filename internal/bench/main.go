@@ -4,12 +4,14 @@
 // wireguard-go side by side, round by round, and says for each target of the
 // project whether it is met.
 //
-//	go run ./internal/bench [-rounds 3] [-seconds 4] [-tests LIST] [-json FILE] [NAME=COMMAND ...]
+//	go run ./internal/bench [-quick] [-all] [-tests LIST] [-json FILE] [-plot FILE.svg] [NAME=COMMAND ...]
+//	go run ./internal/bench -from FILE [-plot FILE.svg]
 //
 // COMMAND is run as `COMMAND IFNAME` with WG_PROCESS_FOREGROUND=1; it is split
 // at blanks. Without any, culvert (built from ./cmd/culvert) and wireguard-go
-// (installed with the go command) are measured. The first one is judged, and
-// compared with the last one.
+// (installed with the go command) are measured; with -all also a wireguard-go
+// from PATH and a forwarder without cryptography, the floor. The first one is
+// judged, against wireguard-go, or else against the last one.
 //
 // Both daemons of a tunnel and the load generators share one machine, so the
 // figures are smaller than between two machines; ratios are what to look at.
@@ -22,31 +24,25 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"culvert/internal/nstest"
 )
 
 func main() {
-	var o options
-	flag.IntVar(&o.rounds, "rounds", 3, "how many times each daemon is measured, by turns")
-	flag.IntVar(&o.seconds, "seconds", 4, "length of each throughput measurement in `seconds`")
-	tests := flag.String("tests", strings.Join(testNames(), ","), "which tests, `list` separated by commas")
-	file := flag.String("json", "", "write every measured value to this `file`")
-	flag.Usage = usage
-	flag.Parse()
-	if err := o.choose(*tests, flag.Args()); err != nil || o.rounds < 1 || o.seconds < 1 {
-		fmt.Fprintln(os.Stderr, "bench:", errors.Join(err, errors.New("see -help")))
+	o, err := parse(os.Args[1:])
+	if err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "bench:", err, "(see -help)")
+		}
 		os.Exit(2)
 	}
 	interrupted := cleanUpOnSignal()
-	met, err := bench(o, *file)
-	select {
-	case <-interrupted:
-		select {} // err is only the echo of it; the process is about to end
-	default:
-	}
+	met, err := bench(o, interrupted)
+	waitIfOver(interrupted) // err is only the echo of it
 	if closed := nstest.CloseAll(); err == nil {
 		err = closed
 	}
@@ -57,15 +53,6 @@ func main() {
 	if !met {
 		os.Exit(3)
 	}
-}
-
-func usage() {
-	fmt.Fprintln(flag.CommandLine.Output(), "usage: bench [flags] [NAME=COMMAND ...]")
-	flag.PrintDefaults()
-	for _, t := range tests {
-		fmt.Fprintf(flag.CommandLine.Output(), "  %-6s %s\n", t.name, t.doc)
-	}
-	fmt.Fprintln(flag.CommandLine.Output(), "status: 0 all targets met, 1 failed, 2 usage, 3 a target missed")
 }
 
 // cleanUpOnSignal ends the process on ctrl-C, with everything removed. The
@@ -83,15 +70,60 @@ func cleanUpOnSignal() <-chan struct{} {
 	return interrupted
 }
 
-// options are what to measure.
-type options struct {
-	rounds, seconds int
-	tests           []test
-	programs        []nstest.Program
+// waitIfOver does not return once the process is about to end.
+func waitIfOver(interrupted <-chan struct{}) {
+	select {
+	case <-interrupted:
+		select {}
+	default:
+	}
 }
 
-// choose reads the names of tests and of daemons.
-func (o *options) choose(names string, daemons []string) error {
+// options are what to measure, and what to do with it.
+type options struct {
+	rounds, seconds  int
+	all              bool
+	tests            []test
+	programs         []program
+	json, plot, from string
+}
+
+// parse reads the command line.
+func parse(args []string) (o options, err error) {
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.IntVar(&o.rounds, "rounds", 3, "how many times each program is measured, by turns")
+	f.IntVar(&o.seconds, "seconds", 3, "length of each throughput measurement in `seconds`")
+	quick := f.Bool("quick", false, "one round, of one second each: whether it works, and the rough figures")
+	f.BoolVar(&o.all, "all", false, "also measure the wireguard-go in PATH, and the floor")
+	names := f.String("tests", strings.Join(testNames(), ","), "which tests, `list` separated by commas")
+	f.StringVar(&o.json, "json", "", "write every measured value to this `file`")
+	f.StringVar(&o.plot, "plot", "", "draw the ratios into this `file`, an SVG")
+	f.StringVar(&o.from, "from", "", "measure nothing, take the results of this `file` that -json wrote")
+	f.Usage = func() { help(f) }
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if *quick {
+		o.rounds, o.seconds = 1, 1
+	}
+	if o.rounds < 1 || o.seconds < 1 {
+		return o, errors.New("-rounds and -seconds must be at least 1")
+	}
+	return o, o.choose(*names, f.Args())
+}
+
+func help(f *flag.FlagSet) {
+	fmt.Fprintln(f.Output(), "usage: bench [flags] [NAME=COMMAND ...]")
+	f.PrintDefaults()
+	fmt.Fprintln(f.Output(), "tests:")
+	for _, t := range tests {
+		fmt.Fprintf(f.Output(), "  %-8s %s\n", t.name, t.doc)
+	}
+	fmt.Fprintln(f.Output(), "status: 0 all targets met, 1 failed, 2 usage, 3 a target missed")
+}
+
+// choose reads the names of tests and of programs.
+func (o *options) choose(names string, programs []string) error {
 	for name := range strings.SplitSeq(names, ",") {
 		t, ok := testByName(name)
 		if !ok {
@@ -99,80 +131,84 @@ func (o *options) choose(names string, daemons []string) error {
 		}
 		o.tests = append(o.tests, t)
 	}
-	for _, d := range daemons {
-		name, command, ok := strings.Cut(d, "=")
-		if args := strings.Fields(command); ok && name != "" && len(args) > 0 {
-			o.programs = append(o.programs, nstest.Program{Name: name, Args: args})
-			continue
+	for _, s := range programs {
+		p, err := parseProgram(s)
+		if err != nil {
+			return err
 		}
-		return fmt.Errorf("%q is not NAME=COMMAND", d)
+		o.programs = append(o.programs, p)
 	}
 	return nil
 }
 
-// bench measures everything and reports it; met says whether all targets were.
-func bench(o options, file string) (met bool, err error) {
-	if err := nstest.Missing("ip", "wg", "ping", "iperf3"); err != nil {
-		return false, err
+// bench measures everything, or takes what was measured, and reports it; met
+// says whether all targets were.
+func bench(o options, interrupted <-chan struct{}) (met bool, err error) {
+	var r *results
+	if o.from != "" {
+		r, err = readResults(o.from)
+	} else {
+		r, err = run(o, interrupted)
 	}
-	dir, err := os.MkdirTemp("", "culvert-bench-")
 	if err != nil {
 		return false, err
 	}
-	defer os.RemoveAll(dir)
-	if len(o.programs) == 0 {
-		progress("building culvert and installing wireguard-go %s", nstest.WireGuardGoVersion)
-		ours, err := nstest.Culvert(dir)
-		if err != nil {
-			return false, err
-		}
-		theirs, err := nstest.WireGuardGo()
-		if err != nil {
-			return false, err
-		}
-		o.programs = []nstest.Program{ours, theirs}
-	}
-	r := newResults(o)
-	for round := range o.rounds {
-		for _, p := range o.programs {
-			if err := measure(r, o, p, round); err != nil {
-				return false, fmt.Errorf("%s, round %d: %w", p.Name, round+1, err)
-			}
-		}
-	}
 	r.printTable(os.Stdout)
+	fmt.Println()
 	met = r.printVerdicts(os.Stdout)
-	if file != "" {
-		err = r.writeJSON(file)
+	if o.json != "" {
+		err = r.write(o.json)
+	}
+	if o.plot != "" {
+		err = errors.Join(err, r.plot(o.plot))
+	}
+	for _, f := range r.Failures {
+		err = errors.Join(err, errors.New(f))
 	}
 	return met, err
 }
 
-// measure runs all tests once with one daemon, each in a tunnel of its own, so
-// that none finds what another left.
-func measure(r *results, o options, p nstest.Program, round int) error {
-	for _, t := range o.tests {
-		values, err := runTest(t, o, p)
-		if err != nil {
-			return fmt.Errorf("%s: %w", t.name, err)
+// run measures everything.
+func run(o options, interrupted <-chan struct{}) (*results, error) {
+	if err := nstest.Missing("ip", "wg", "ping", "iperf3"); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "culvert-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if len(o.programs) == 0 {
+		progress("building culvert, and installing wireguard-go %s unless it is there", nstest.WireGuardGoVersion)
+		if o.programs, err = defaultPrograms(dir, o.all); err != nil {
+			return nil, err
 		}
-		progress("round %d/%d %-14s %-6s %s", round+1, o.rounds, p.Name, t.name, values)
-		r.add(p.Name, values)
 	}
-	return nil
+	r := newResults(o)
+	runAll(r, schedule(o.rounds, o.tests, o.programs), interrupted)
+	return r, nil
 }
 
-func runTest(t test, o options, p nstest.Program) (values, error) {
-	tunnel, err := newTunnel(p)
-	if err != nil {
-		return nil, err
+// newResults has everything but values.
+func newResults(o options) *results {
+	r := &results{
+		Date: time.Now().UTC().Format(time.RFC3339), Commit: commit(), Machine: thisMachine(),
+		Rounds: o.rounds, Seconds: o.seconds,
 	}
-	defer tunnel.close()
-	v, err := t.run(tunnel, o)
-	if err != nil {
-		return nil, err
+	for _, p := range o.programs {
+		r.Programs = append(r.Programs, p.info())
 	}
-	return v, tunnel.close()
+	r.Against = against(o.programs)
+	return r
 }
 
-func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+// against is the program the others are compared with.
+func against(programs []program) string {
+	if slices.ContainsFunc(programs, func(p program) bool { return p.Name == rival }) {
+		return rival
+	}
+	if len(programs) > 1 {
+		return programs[len(programs)-1].Name
+	}
+	return ""
+}

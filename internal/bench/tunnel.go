@@ -4,17 +4,19 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"culvert/internal/nstest"
 )
 
-// target is the far end inside the tunnel.
-const target = "10.98.0.2"
+// Addresses: i is 1 on the left and 2 on the right.
+const (
+	target    = "10.98.0.2" // the far end inside the tunnel
+	tunnelMTU = 1420
+	outerNet  = "10.99.0."
+	innerNet  = "10.98.0."
+)
 
 // tunnel is two hosts, a daemon on each, joined by a veth.
 type tunnel struct {
@@ -23,7 +25,7 @@ type tunnel struct {
 }
 
 // newTunnel makes a tunnel with a live session.
-func newTunnel(p nstest.Program) (t *tunnel, err error) {
+func newTunnel(p program) (t *tunnel, err error) {
 	lab, err := nstest.New()
 	if err != nil {
 		return nil, err
@@ -34,18 +36,12 @@ func newTunnel(p nstest.Program) (t *tunnel, err error) {
 			t.close()
 		}
 	}()
-	if t.left, err = lab.NewHost("left"); err != nil {
-		return nil, err
-	}
-	if t.right, err = lab.NewHost("right"); err != nil {
-		return nil, err
-	}
-	if err = nstest.Join(t.left.NS, "eth0", t.right.NS, "eth0", 1500); err != nil {
+	if t.left, t.right, err = hosts(lab, "left", "right"); err != nil {
 		return nil, err
 	}
 	for i, h := range []*nstest.Host{t.left, t.right} {
 		other := []*nstest.Host{t.right, t.left}[i]
-		if err = t.setUp(p, h, other, i+1, 2-i); err != nil {
+		if err = setUp(p, h, other, i+1, 2-i); err != nil {
 			return nil, err
 		}
 	}
@@ -53,75 +49,70 @@ func newTunnel(p nstest.Program) (t *tunnel, err error) {
 	return t, err
 }
 
+// hosts makes two hosts joined by a veth, with outer addresses.
+func hosts(lab *nstest.Lab, a, b string) (left, right *nstest.Host, err error) {
+	if left, err = lab.NewHost(a); err != nil {
+		return nil, nil, err
+	}
+	if right, err = lab.NewHost(b); err != nil {
+		return nil, nil, err
+	}
+	if err = nstest.Join(left.NS, "eth0", right.NS, "eth0", 1500); err != nil {
+		return nil, nil, err
+	}
+	for i, h := range []*nstest.Host{left, right} {
+		if err = h.IP(fmt.Sprintf("addr add %s%d/24 dev eth0", outerNet, i+1)); err != nil {
+			return nil, nil, err
+		}
+	}
+	return left, right, nil
+}
+
 // setUp starts and configures host number i, whose peer is number j.
-func (t *tunnel) setUp(p nstest.Program, h, other *nstest.Host, i, j int) error {
-	if err := h.IP(fmt.Sprintf("addr add 10.99.0.%d/24 dev eth0", i)); err != nil {
+func setUp(p program, h, other *nstest.Host, i, j int) error {
+	if p.floor {
+		return setUpFloor(p, h, i, j)
+	}
+	if err := h.StartDaemon(p.Program); err != nil {
 		return err
 	}
-	if err := h.StartDaemon(p); err != nil {
+	if err := h.Configure(fmt.Sprintf("ListenPort = %d\n[Peer]\nPublicKey = %s\nAllowedIPs = %s%d/32\nEndpoint = %s%d:%d\n",
+		51820+i, other.Public, innerNet, j, outerNet, j, 51820+j)); err != nil {
 		return err
 	}
-	if err := h.Configure(fmt.Sprintf("ListenPort = %d\n[Peer]\nPublicKey = %s\nAllowedIPs = 10.98.0.%d/32\nEndpoint = 10.99.0.%d:%d\n",
-		51820+i, other.Public, j, j, 51820+j)); err != nil {
+	return h.Up(tunnelMTU, fmt.Sprintf("%s%d/24", innerNet, i))
+}
+
+// setUpFloor does so for a program without keys: its arguments are all it is
+// told.
+func setUpFloor(p program, h *nstest.Host, i, j int) (err error) {
+	remote := fmt.Sprintf("%s%d:%d", outerNet, j, 51820+j)
+	h.Daemon, err = h.Start(nstest.Command{Args: append(append([]string(nil), p.Args...), h.WG, fmt.Sprint(51820+i), remote)})
+	if err != nil {
 		return err
 	}
-	return h.Up(1420, fmt.Sprintf("10.98.0.%d/24", i))
+	if !nstest.Eventually(10*time.Second, func() bool { return !h.Daemon.Alive() || h.HasLink(h.WG) && h.Bound("udp", 51820+i) }) || !h.Daemon.Alive() {
+		return fmt.Errorf("%s does not run: %s", strings.Join(p.Args, " "), h.Daemon.Stderr())
+	}
+	address := fmt.Sprintf("%s%d/24", innerNet, i)
+	if err := h.IP(fmt.Sprintf("link set %s mtu %d", h.WG, tunnelMTU), nstest.AddAddress(address, h.WG), "link set "+h.WG+" up"); err != nil {
+		return err
+	}
+	return h.Ready(address)
 }
 
 func (t *tunnel) close() error { return t.lab.Close() }
 
-func (t *tunnel) pids() []int { return []int{t.left.Daemon.PID, t.right.Daemon.PID} }
-
-// cpu is the processor time both daemons have used, all their threads. It is
-// the scheduler's own account in nanoseconds where the kernel keeps one, else
-// ticks of 10 ms.
-func (t *tunnel) cpu() (sum time.Duration) {
-	for _, pid := range t.pids() {
-		if d, ok := schedstat(pid); ok {
-			sum += d
-		} else {
-			sum += ticks(pid)
-		}
-	}
-	return sum
+// usage is that of both daemons together.
+func (t *tunnel) usage() usage {
+	return usageOf(t.left.Daemon.PID).plus(usageOf(t.right.Daemon.PID))
 }
 
-// schedstat adds up the first field of every task's schedstat. A thread that
-// has ended takes its time with it: Go's threads rarely do.
-func schedstat(pid int) (sum time.Duration, ok bool) {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	for _, file := range files {
-		b, _ := os.ReadFile(file)
-		if f := strings.Fields(string(b)); len(f) == 3 {
-			n, _ := strconv.ParseInt(f[0], 10, 64)
-			sum += time.Duration(n)
-		}
-	}
-	return sum, sum > 0
-}
-
-// ticks reads utime and stime, fields 14 and 15 of proc(5)'s stat, in
-// USER_HZ, which is 100 on every architecture Go runs on.
-func ticks(pid int) time.Duration {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	if len(f) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseInt(f[11], 10, 64)
-	system, _ := strconv.ParseInt(f[12], 10, 64)
-	return time.Duration(user+system) * 10 * time.Millisecond
-}
-
-// memory reads a line such as VmRSS or VmHWM of the larger daemon, in MiB.
+// memory is that of the larger daemon, in MiB; see memory.
 func (t *tunnel) memory(line string) (mib float64) {
-	for _, pid := range t.pids() {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		for l := range strings.Lines(string(b)) {
-			var kib int64
-			if _, err := fmt.Sscanf(l, line+": %d kB", &kib); err == nil {
-				mib = max(mib, float64(kib)/1024)
-			}
+	for _, h := range []*nstest.Host{t.left, t.right} {
+		if h.Daemon != nil {
+			mib = max(mib, memory(h.Daemon.PID, line))
 		}
 	}
 	return mib

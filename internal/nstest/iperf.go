@@ -17,6 +17,7 @@ const iperfPort = 5201
 // Transfer is the outcome of one iperf3 run, as the receiver saw it.
 type Transfer struct {
 	Bytes    int64   // received
+	Back     int64   // received the other way, with --bidir
 	Seconds  float64 // the receiver's time
 	Packets  int64   // UDP: offered by the sender
 	Lost     int64   // UDP: not received
@@ -25,12 +26,12 @@ type Transfer struct {
 	Parallel int     // streams
 }
 
-// Gbps is the rate received, in 10^9 bits a second.
+// Gbps is the rate received, both ways together, in 10^9 bits a second.
 func (t Transfer) Gbps() float64 {
 	if t.Seconds == 0 {
 		return 0
 	}
-	return float64(t.Bytes) * 8 / t.Seconds / 1e9
+	return float64(t.Bytes+t.Back) * 8 / t.Seconds / 1e9
 }
 
 // Received is the number of UDP packets that arrived.
@@ -114,12 +115,13 @@ type iperfReply struct {
 		Sum      iperfSum // UDP
 		Sent     iperfSum `json:"sum_sent"`
 		Received iperfSum `json:"sum_received"`
+		Back     iperfSum `json:"sum_received_bidir_reverse"`
 	}
 }
 
 func (r iperfReply) transfer() Transfer {
 	e := r.End
-	t := Transfer{Bytes: e.Received.Bytes, Seconds: e.Received.Seconds, Sent: e.Sent.Bytes, Retrans: e.Sent.Retransmits, Parallel: len(e.Streams)}
+	t := Transfer{Bytes: e.Received.Bytes, Back: e.Back.Bytes, Seconds: e.Received.Seconds, Sent: e.Sent.Bytes, Retrans: e.Sent.Retransmits, Parallel: len(e.Streams)}
 	if e.Sum.Packets > 0 { // "sum" is the sender's bytes with the receiver's losses
 		t.Packets, t.Lost, t.Seconds = e.Sum.Packets, e.Sum.LostPackets, e.Sum.Seconds
 		t.Bytes = e.Sum.Bytes / e.Sum.Packets * (e.Sum.Packets - e.Sum.LostPackets)

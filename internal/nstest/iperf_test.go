@@ -15,6 +15,8 @@ func TestIperfReply(t *testing.T) {
 	}{
 		{"TCP", `{"end":{"streams":[{}],"sum_sent":{"bytes":1000,"seconds":2,"retransmits":3},"sum_received":{"bytes":900,"seconds":2.5}}}`,
 			Transfer{Bytes: 900, Sent: 1000, Seconds: 2.5, Retrans: 3, Parallel: 1}},
+		{"both ways", `{"end":{"streams":[{},{}],"sum_sent":{"bytes":1000,"seconds":2},"sum_received":{"bytes":900,"seconds":2},"sum_received_bidir_reverse":{"bytes":800,"seconds":2}}}`,
+			Transfer{Bytes: 900, Back: 800, Sent: 1000, Seconds: 2, Parallel: 2}},
 		{"UDP", `{"end":{"streams":[{}],"sum":{"bytes":12000,"seconds":1,"packets":10,"lost_packets":4}}}`,
 			Transfer{Bytes: 7200, Sent: 12000, Seconds: 1, Packets: 10, Lost: 4, Parallel: 1}},
 	} {

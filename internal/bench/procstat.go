@@ -1,0 +1,85 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// usage is what a process has used so far, all its threads. A thread that has
+// ended takes its part with it: Go's threads rarely do.
+type usage struct {
+	cpu      time.Duration
+	switches int64 // voluntary and other context switches
+}
+
+func (u usage) plus(v usage) usage  { return usage{u.cpu + v.cpu, u.switches + v.switches} }
+func (u usage) minus(v usage) usage { return usage{u.cpu - v.cpu, u.switches - v.switches} }
+
+// micros is the processor time per n in microseconds.
+func (u usage) micros(n int64) float64 { return u.cpu.Seconds() * 1e6 / float64(max(1, n)) }
+
+// switchesPer n.
+func (u usage) switchesPer(n int64) float64 { return float64(u.switches) / float64(max(1, n)) }
+
+func usageOf(pid int) usage {
+	u := usage{cpu: schedstat(pid)}
+	if u.cpu == 0 {
+		u.cpu = ticks(pid)
+	}
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, file := range files {
+		b, _ := os.ReadFile(file)
+		for l := range strings.Lines(string(b)) {
+			if name, value, _ := strings.Cut(l, ":"); strings.HasSuffix(name, "voluntary_ctxt_switches") {
+				n, _ := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+				u.switches += n
+			}
+		}
+	}
+	return u
+}
+
+// schedstat adds up the first field of every task's schedstat: the scheduler's
+// own account in nanoseconds. 0 where the kernel keeps none.
+func schedstat(pid int) (sum time.Duration) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, file := range files {
+		b, _ := os.ReadFile(file)
+		if f := strings.Fields(string(b)); len(f) == 3 {
+			n, _ := strconv.ParseInt(f[0], 10, 64)
+			sum += time.Duration(n)
+		}
+	}
+	return sum
+}
+
+// ticks reads utime and stime, fields 14 and 15 of proc(5)'s stat, in
+// USER_HZ, which is 100 on every architecture Go runs on.
+func ticks(pid int) time.Duration {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	system, _ := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// memory reads a line such as VmRSS or VmHWM, in MiB.
+func memory(pid int, line string) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for l := range strings.Lines(string(b)) {
+		var kib int64
+		if _, err := fmt.Sscanf(l, line+": %d kB", &kib); err == nil {
+			return float64(kib) / 1024
+		}
+	}
+	return 0
+}

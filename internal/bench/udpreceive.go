@@ -1,0 +1,131 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"culvert/internal/nstest"
+)
+
+// grace is how long after the last packet was sent one may arrive. What comes
+// later is lost: a queue that is emptied after the end is no throughput.
+const grace = 100 * time.Millisecond
+
+// receiveBuffer is that of the counting socket, in bytes: the count of what a
+// tunnel delivers must not depend on when the harness gets to run.
+const receiveBuffer = 32 << 20
+
+// counter counts the UDP packets that arrive at a port, by stream.
+type counter struct {
+	run    uint32
+	counts []int64
+	stop   atomic.Bool
+	done   chan error
+}
+
+// count starts counting.
+func count(at *nstest.NS, port uint16, run uint32, streams int) (*counter, error) {
+	var fd int
+	err := at.Do(func() (err error) {
+		fd, err = countingSocket(unix.SockaddrInet4{Port: int(port)})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("receiving UDP: %w", err)
+	}
+	c := &counter{run: run, counts: make([]int64, streams), done: make(chan error, 1)}
+	go func() { // ends within socketPatience of end
+		err := c.receive(fd)
+		unix.Close(fd) // before end returns: the next counter binds the same port
+		c.done <- err
+	}()
+	return c, nil
+}
+
+// socketPatience is how often a counter looks whether it is to end.
+const socketPatience = 20 * time.Millisecond
+
+func countingSocket(addr unix.SockaddrInet4) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	wait := unix.NsecToTimeval(socketPatience.Nanoseconds())
+	for _, err = range []error{
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
+		unix.Bind(fd, &addr),
+	} {
+		if err != nil {
+			unix.Close(fd)
+			return -1, err
+		}
+	}
+	return fd, nil
+}
+
+func (c *counter) receive(fd int) error {
+	const payload = 16 // the rest is not read
+	msgs := make([]mmsghdr, maxBurst)
+	bufs := make([][payload]byte, len(msgs))
+	for i := range msgs {
+		iov := &unix.Iovec{Base: &bufs[i][0]}
+		iov.SetLen(payload)
+		msgs[i].hdr.Iov = iov
+		msgs[i].hdr.SetIovlen(1)
+	}
+	for !c.stop.Load() {
+		n, err := mmsg(unix.SYS_RECVMMSG, fd, msgs, unix.MSG_WAITFORONE)
+		if err == unix.EAGAIN || err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("receiving UDP: %w", err)
+		}
+		for i := range msgs[:n] {
+			b := bufs[i][:]
+			if stream := binary.LittleEndian.Uint32(b[streamAt:]); binary.LittleEndian.Uint32(b[runAt:]) == c.run && int(stream) < len(c.counts) {
+				c.counts[stream]++
+			}
+		}
+	}
+	return nil
+}
+
+// end waits for the grace and gives what had arrived by then, by stream.
+func (c *counter) end() ([]int64, error) {
+	time.Sleep(grace)
+	c.stop.Store(true)
+	return c.counts, <-c.done
+}
+
+// udpPort is where UDP is sent to.
+const udpPort = 5300
+
+// lastRun numbers the flows, so that a late packet of one is not counted in the
+// next.
+var lastRun atomic.Uint32
+
+// offer sends UDP through the tunnel from left to right.
+func offer(t *tunnel, size int, rate float64, gap time.Duration, seconds float64) (s sent, received int64, err error) {
+	run := lastRun.Add(1)
+	c, err := count(t.right.NS, udpPort, run, 1)
+	if err != nil {
+		return s, 0, err
+	}
+	f := flow{from: t.left.NS, to: []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(target), udpPort)},
+		size: size, rate: rate, gap: gap, seconds: seconds, run: run}
+	s, err = f.send()
+	counts, failed := c.end()
+	if err == nil {
+		err = failed
+	}
+	return s, counts[0], err
+}
