@@ -5,6 +5,8 @@ package conn
 import (
 	"net/netip"
 	"sync/atomic"
+
+	"culvert/internal/pages"
 )
 
 // A Network makes sockets. There is one per process and kind (Linux batch I/O,
@@ -77,6 +79,7 @@ type Message struct {
 // A Batch is the memory of one Receive. It is not safe for concurrent use.
 type Batch struct {
 	Messages []Message // filled by Receive
+	memory   []byte    // what the slots are cut from
 	slots    [][]byte
 	state    any // the receiver's own (message headers, control buffers); made on first use
 }
@@ -85,15 +88,30 @@ type Batch struct {
 // also the largest run that GRO can deliver.
 const MessageSize = 1 << 16
 
-// NewBatch makes a batch with room for n messages of MessageSize each. Pages
-// that no datagram reaches are never touched.
+// SlotSize is how many bytes a batch takes per slot at most: with the message,
+// and what the kernel fills in of headers, addresses and control data.
+const SlotSize = MessageSize + 1<<10
+
+// NewBatch makes a batch with room for n messages of MessageSize each; nil if
+// the system has no memory. Pages that no datagram reaches are never touched.
+// Free gives the memory back.
 func NewBatch(n int) *Batch {
-	mem := make([]byte, n*MessageSize)
-	b := &Batch{slots: make([][]byte, n), Messages: make([]Message, 0, n)}
+	mem := pages.Get(n * MessageSize)
+	if mem == nil {
+		return nil
+	}
+	b := &Batch{memory: mem, slots: make([][]byte, n), Messages: make([]Message, 0, n)}
 	for i := range b.slots {
 		b.slots[i] = mem[i*MessageSize : (i+1)*MessageSize : (i+1)*MessageSize]
 	}
 	return b
+}
+
+// Free ends b and what its messages refer to. It is called once, and not while
+// b is with a Receiver. A batch without it stays for as long as the process.
+func (b *Batch) Free() {
+	pages.Free(b.memory)
+	*b = Batch{}
 }
 
 // Slots are the n buffers of a batch, for implementations of Receiver.

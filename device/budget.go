@@ -1,38 +1,57 @@
 package device
 
 import (
+	"fmt"
 	"runtime"
-	"sync"
 	"sync/atomic"
+	"time"
+
+	"culvert/internal/clock"
 )
 
-// budget bounds all packet memory of a device, in bytes. What is refused is
-// dropped by its owner with a reason; nobody waits.
+// budget bounds packet memory, in bytes. What is refused is dropped by its
+// owner with a reason; nobody waits.
 type budget struct {
 	limit int64
-	used  atomic.Int64
+	used  atomic.Int64 // never above limit
 }
 
-// Default budget: a share for every core, and what the readers hold anyway: the
-// two of sockets that go with a TUN queue have a receive batch of 2 MiB each in
-// hand, of the three quarters that are not for staged packets.
+// Default budget: a share for every core, as workers are by cores, and for every
+// queue what it cannot do without.
 const (
-	budgetBase     = 8 << 20
-	budgetPerCore  = 4 << 20
-	budgetPerQueue = 6 << 20 // beyond the first
+	budgetBase     = 2 << 20
+	budgetPerCore  = 2 << 20
+	budgetPerQueue = MinBudget // beyond the first
 )
 
 func defaultBudget(queues int) int64 {
 	return budgetBase + budgetPerCore*int64(runtime.GOMAXPROCS(0)) + budgetPerQueue*int64(queues-1)
 }
 
+// MinBudget is the least budget of a device, in bytes for each TUN queue: a
+// quarter is for staged packets, the rest holds a receive batch for each of two
+// sockets and a few outbound arenas.
+const MinBudget = 4 << 20
+
+// What a direction is sure of for each queue, whatever the other one does: a
+// receive batch for the readers of two sockets, and arenas for a reader, the
+// controller and two that wait to be sent.
+const (
+	inReserve  = 2 * inBatchSize
+	outReserve = 4 * outBatchSize
+)
+
 // take reserves n bytes; false if that would exceed the limit.
 func (b *budget) take(n int) bool {
-	if b.used.Add(int64(n)) > b.limit {
-		b.used.Add(-int64(n))
-		return false
+	for {
+		used := b.used.Load()
+		if used+int64(n) > b.limit {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+int64(n)) {
+			return true
+		}
 	}
-	return true
 }
 
 // give returns n bytes.
@@ -42,64 +61,58 @@ func (b *budget) give(n int) {
 	}
 }
 
-// pool keeps a few items of one size for use again. Items beyond keep go back
-// to the garbage collector; every item in use or kept counts against the
-// budget. Its mutex is held for a few instructions per batch.
-type pool[T any] struct {
-	budget *budget
-	size   int // bytes per item
-	keep   int
-	make   func() *T
-
-	mu   sync.Mutex
-	free []*T
-	out  int // items in use; for leak checks
+// divide divides the budget of the device. Beside it there are, whatever the
+// load: 4,096 handshake messages that wait for a worker and as many that wait to
+// be built, 1,024 events, a batch of one slot for each socket, and what each queue
+// of the interface is read into; in all less than 3 MiB. Peers are not packets.
+func (d *Device) divide() error {
+	total, queues := d.opts.Budget, len(d.tun.Readers())
+	if total <= 0 {
+		total = defaultBudget(queues)
+	}
+	if least := MinBudget * int64(queues); total < least && !d.opts.anyBudget {
+		return fmt.Errorf("a budget of %d bytes is too small: the least is %d", total, least)
+	}
+	d.stageBudget.limit = total / 4
+	d.budget.limit = total - d.stageBudget.limit
+	d.outPool = pool[outBatch]{budget: &d.budget, size: outBatchSize, max: int(d.budget.limit) - queues*inReserve, keep: queues,
+		make: newOutBatch, drop: (*outBatch).free, short: d.inPool.trim, wake: d.wantSweep}
+	d.inPool = pool[inBatch]{budget: &d.budget, size: inBatchSize, max: int(d.budget.limit) - queues*outReserve,
+		make: func() *inBatch { return newInBatch(receiveSlots) }, drop: (*inBatch).free, short: d.outPool.trim, wake: d.wantSweep}
+	return nil
 }
 
-// get gives an item, nil when the budget is used up.
-func (p *pool[T]) get() *T {
-	p.mu.Lock()
-	if n := len(p.free); n > 0 {
-		x := p.free[n-1]
-		p.free = p.free[:n-1]
-		p.out++
-		p.mu.Unlock()
-		return x
+// sweepEvery is how long an item is kept that nobody needs; up to twice that,
+// as the time is not noted per item.
+const sweepEvery = 2 * time.Second
+
+// wantSweep has the controller look at the pools in a while. Nobody waits.
+func (d *Device) wantSweep() {
+	select {
+	case d.sweeps <- struct{}{}:
+	default: // it is about to, and looks at all of them
 	}
-	p.mu.Unlock()
-	if !p.budget.take(p.size) {
-		return nil
-	}
-	p.mu.Lock()
-	p.out++
-	p.mu.Unlock()
-	return p.make()
 }
 
-// put takes an item back.
-func (p *pool[T]) put(x *T) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.out--
-	if len(p.free) < p.keep {
-		p.free = append(p.free, x)
+// sweeper is when the controller sweeps the pools next; 0: nothing is kept that
+// it would have to look at.
+type sweeper struct{ at clock.Time }
+
+// want is called when a pool asks for it.
+func (s *sweeper) want(now clock.Time) {
+	if s.at == 0 {
+		s.at = now.Add(sweepEvery)
+	}
+}
+
+// sweep sweeps the pools if it is time.
+func (s *sweeper) sweep(d *Device, now clock.Time) {
+	if s.at == 0 || now < s.at {
 		return
 	}
-	p.budget.give(p.size)
-}
-
-// inUse is the number of items that were not put back.
-func (p *pool[T]) inUse() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out
-}
-
-// trim lets go of what is kept.
-func (p *pool[T]) trim() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.budget.give(p.size * len(p.free))
-	clear(p.free)
-	p.free = p.free[:0]
+	s.at = 0
+	in, out := d.inPool.sweep(), d.outPool.sweep()
+	if in || out {
+		s.at = now.Add(sweepEvery)
+	}
 }

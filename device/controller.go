@@ -58,6 +58,8 @@ type controller struct {
 	// earlier run: a peer that is added again gets none before it.
 	lastStamp noise.Timestamp
 
+	pools sweeper
+
 	privateKey config.PrivateKey // clamped; zero: none
 	receive    receivers
 }
@@ -78,10 +80,15 @@ func (c *controller) run() {
 		case <-timer.C:
 			c.now = c.d.clock.Now()
 			c.wheel.Expire(c.now, c.fire)
+			c.pools.sweep(c.d, c.now)
+		case <-c.d.sweeps:
+			c.now = c.d.clock.Now()
+			c.pools.want(c.now)
 		case <-c.d.stop:
 			return
 		}
-		if at, ok := c.wheel.Next(); ok {
+		next, _ := c.wheel.Next()
+		if at := next.Min(c.pools.at); at != clock.Never {
 			timer.Reset(max(0, at.Sub(c.now)))
 		} else {
 			timer.Stop()

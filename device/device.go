@@ -28,8 +28,8 @@ type Options struct {
 	Clock  clock.Clock  // nil: the system's
 	Rand   io.Reader    // nil: crypto/rand; keys, indices and cookies come from here
 
-	// Budget bounds all packet memory, in bytes; 0: derived from the number of
-	// cores.
+	// Budget bounds all packet memory, in bytes: MinBudget at least; 0: derived
+	// from the number of cores.
 	Budget int64
 	// Workers seal and open in parallel when a reader cannot keep up; 0:
 	// derived from the number of cores, negative: none.
@@ -38,6 +38,7 @@ type Options struct {
 	Stamps StampStore
 	// AlwaysParallel hands every batch to the workers: for tests.
 	AlwaysParallel bool
+	anyBudget      bool // less than MinBudget: for tests
 }
 
 // Device is one WireGuard interface between a TUN device and UDP sockets. All
@@ -76,7 +77,8 @@ type Device struct {
 	jobs       chan hsJob
 	events     chan event
 	commands   chan func()
-	work       chan job // closed by Close, after every writer has ended
+	sweeps     chan struct{} // a pool keeps more than it may need
+	work       chan job      // closed by Close, after every writer has ended
 
 	readers sync.WaitGroup // outbound readers
 	workers sync.WaitGroup // crypto and handshake workers
@@ -105,11 +107,16 @@ func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
 		jobs:       make(chan hsJob, jobQueue),
 		events:     make(chan event, eventQueue),
 		commands:   make(chan func()),
+		sweeps:     make(chan struct{}, 1),
 		work:       make(chan job, workQueue),
 		closing:    make(chan struct{}), stop: make(chan struct{}),
 		ended: make(chan struct{}), gone: make(chan struct{}),
 	}
 	d.defaults()
+	if err := d.divide(); err != nil {
+		t.Close()
+		return nil, err
+	}
 	d.mtu.Store(int32(t.MTU()))
 	d.raised.Store(new(make(chan struct{})))
 	d.session.Jitter = jitter
@@ -139,14 +146,6 @@ func (d *Device) defaults() {
 	if d.opts.Workers == 0 {
 		d.opts.Workers = defaultWorkers()
 	}
-	total, queues := d.opts.Budget, len(d.tun.Readers())
-	if total <= 0 {
-		total = defaultBudget(queues)
-	}
-	d.stageBudget.limit = total / 4
-	d.budget.limit = total - d.stageBudget.limit
-	d.outPool = pool[outBatch]{budget: &d.budget, size: arenaSize, keep: 4 * queues, make: newOutBatch}
-	d.inPool = pool[inBatch]{budget: &d.budget, size: receiveSlots * conn.MessageSize, keep: 2 * queues, make: newInBatch}
 	d.byKey.m = make(map[config.PublicKey]*peer)
 	d.gate.limit = ratelimiter.New()
 }
@@ -236,6 +235,8 @@ func (d *Device) Close() error {
 			d.keeper.Wait()
 		}
 		d.drain()
+		d.inPool.trim()
+		d.outPool.trim()
 		d.goneOnce.Do(func() { close(d.gone) })
 		if err != nil && !errors.Is(err, os.ErrClosed) {
 			d.log.Debug("closing the interface", "error", err)

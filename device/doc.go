@@ -39,7 +39,10 @@
 // returned to the pool. Handed over: its place in the peer's sequence is taken
 // first, then the worker owns it until it signals through the batch's own
 // channel, then the sequential sender or receiver. A stage never frees: it marks
-// a packet with a Reason; the last stage counts and returns the memory once.
+// a packet with a Reason; the last stage counts and returns the memory once. An
+// inbound reader that is itself the last keeps the batch for its next receive.
+// Memory that is kept without need the controller gives back to the system
+// (pool.go).
 //
 // # Locks
 //
@@ -53,7 +56,7 @@
 // # Cost per batch
 //
 // One clock read, one counter reservation (atomic add), two atomics to hold and
-// release the keypair, one pool lock each way, one sequence lock each way, three
+// release the keypair, one pool lock each way (inbound only if handed over), one sequence lock each way, three
 // loads and a store for the timers, one endpoint compare (inbound), one or two
 // counter additions. Per packet: one route look-up (of the destination, or of
 // the allowed source), inbound one index look-up, and the cryptography.

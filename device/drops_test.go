@@ -145,7 +145,7 @@ var dropCases = map[Reason]struct {
 		sleep(2 * time.Minute)
 		return p.a, 2
 	}},
-	DropBudget: {fresh: true, opts: Options{Budget: arenaSize - 1}, make: func(t *testing.T, p *pair) (*host, uint64) {
+	DropBudget: {fresh: true, opts: Options{Budget: arenaSize - 1, anyBudget: true}, make: func(t *testing.T, p *pair) (*host, uint64) {
 		p.a.send(p.a.packet4(p.b, "staged, for there is room for that"))
 		synctest.Wait()
 		p.want("a>b initiation, b>a response")

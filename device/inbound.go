@@ -19,8 +19,9 @@ type inbound struct {
 	d        *Device
 	shard    int // its number: it writes through a file of its own, if there are several
 	receiver conn.Receiver
-	batch    *inBatch // of the receive in hand: from the pool, or spare
-	spare    *inBatch // for when the budget is used up: the socket must be read
+	batch    *inBatch // of the receive in hand: from the pool, or spare; nil: others are at work on it
+	next     *inBatch // to go on with when others are at work on batch; nil: none
+	spare    *inBatch // for when the budget is used up: the socket must be read; never handed on
 	now      clock.Time
 	load     load
 }
@@ -28,32 +29,41 @@ type inbound struct {
 // run receives until the socket is closed.
 func (in *inbound) run() {
 	defer in.load.end()
-	in.spare = newInBatch()
+	if in.spare = newInBatch(1); in.spare == nil {
+		in.d.log.Error("the system has no memory to receive anything")
+		return
+	}
+	defer in.end()
 	for {
-		if in.batch = in.d.inPool.get(); in.batch == nil {
-			in.batch = in.spare
+		if in.batch == nil || in.batch == in.spare {
+			if in.batch = in.d.inPool.get(); in.batch == nil {
+				in.batch = in.spare
+			}
 		}
 		if err := in.receiver.Receive(in.batch.conn); err != nil {
 			if !errors.Is(err, net.ErrClosed) {
 				in.d.log.Error("a socket failed and receives no more; set another listen-port to open new ones", "error", err)
-			}
-			if in.batch != in.spare {
-				in.d.inPool.put(in.batch)
 			}
 			return
 		}
 		in.now, in.batch.shard = in.d.clock.Now(), in.shard
 		in.load.note(len(in.batch.conn.Messages) < receiveSlots)
 		in.sort()
-		if in.batch != in.spare {
-			in.dispatch()
-		}
+		in.dispatch()
 	}
+}
+
+// end gives back the memory of a reader that has ended.
+func (in *inbound) end() {
+	if in.batch != nil && in.batch != in.spare {
+		in.d.inPool.put(in.batch)
+	}
+	in.spare.free()
 }
 
 // sort cuts the runs into datagrams and puts each where it belongs.
 func (in *inbound) sort() {
-	in.batch.used = 0
+	in.batch.reset()
 	for i := range in.batch.conn.Messages {
 		m := &in.batch.conn.Messages[i]
 		if len(m.Data) == 0 {
@@ -80,13 +90,8 @@ func (in *inbound) message(b []byte, m *conn.Message) {
 	}
 }
 
-// transport puts a transport message into the group of its keypair. There is no
-// memory to process those in the spare batch; handshakes have a reserve of their own.
+// transport puts a transport message into the group of its keypair.
 func (in *inbound) transport(b []byte, m *conn.Message) {
-	if in.batch == in.spare {
-		in.d.dropped(in.now, DropBudget, 1, nil)
-		return
-	}
 	e := in.d.index.get(noise.Receiver(b))
 	var k *keypair
 	if e != nil {
@@ -105,14 +110,17 @@ func (in *inbound) transport(b []byte, m *conn.Message) {
 		in.d.dropped(in.now, DropKeyExpired, 1, k.peer)
 		return
 	}
-	g.packets = append(g.packets, inPacket{buf: b, msg: m})
-	g.bytes += len(b)
+	g.add(b, m)
 }
 
 // dispatch takes every group through the rest of the pipe: opening here or on a
-// worker, then the peer's sequential receiver.
+// worker, then the peer's sequential receiver. Handing over takes memory to go on
+// with: when there is none the reader does the work itself, from the spare batch all
+// of it, and the socket's buffer has to hold what comes meanwhile.
 func (in *inbound) dispatch() {
-	b, parallel := in.batch, in.load.parallel()
+	b, spare := in.batch, in.batch == in.spare
+	parallel := !spare && in.load.parallel() && in.ahead()
+	b.share()
 	b.left.Store(int32(b.used) + 1)
 	for _, g := range b.groups[:b.used] {
 		p := g.key.peer
@@ -120,14 +128,29 @@ func (in *inbound) dispatch() {
 			continue
 		}
 		g.open()
-		if p.in.enter() {
+		if spare {
+			p.in.enterWaiting()
+		}
+		if spare || p.in.enter() {
 			in.d.deliver(g)
 			in.d.runReceiver(p)
 		} else if p.in.push(g) {
 			in.d.runReceiver(p)
 		}
 	}
-	in.d.done(b)
+	if b.left.Add(-1) != 0 {
+		in.batch, in.next = in.next, nil
+	} else if in.next != nil {
+		in.d.inPool.put(in.next)
+		in.next = nil
+	}
+}
+
+// ahead gets the next batch before this one is handed over; false if there is
+// none.
+func (in *inbound) ahead() bool {
+	in.next = in.d.inPool.get()
+	return in.next != nil
 }
 
 // handIn is hand for inbound groups.
@@ -172,9 +195,7 @@ func (d *Device) deliver(g *inGroup) {
 	k, p := g.key, g.key.peer
 	var last *conn.Message // that the last authenticated packet came with
 	rx, data := 0, 0
-	g.writes = g.writes[:0]
-	for i := range g.packets {
-		pk := &g.packets[i]
+	for pk := g.head(); pk != nil; pk = g.after(pk) {
 		if pk.bad == notDropped && !k.window.Accept(pk.counter()) {
 			pk.bad = DropReplay
 		}
@@ -206,9 +227,7 @@ func (d *Device) deliver(g *inGroup) {
 			d.tunFailed(err)
 		}
 	}
-	k.release()
-	g.key = nil
-	d.done(g.batch)
+	d.finish(g)
 }
 
 // writeFrom writes to the TUN through the file of a shard, where there are
@@ -237,10 +256,12 @@ func (d *Device) authenticated(k *keypair, m *conn.Message, now clock.Time, data
 	}
 }
 
-// done ends one user of a batch: a group, or the reader. The last one returns
-// its memory.
-func (d *Device) done(b *inBatch) {
-	if b.left.Add(-1) == 0 {
+// finish ends a group. The last user of a batch returns its memory; the reader, if
+// that is the last (dispatch), keeps it.
+func (d *Device) finish(g *inGroup) {
+	g.key.release()
+	g.key = nil
+	if b := g.batch; b.left.Add(-1) == 0 {
 		d.inPool.put(b)
 	}
 }

@@ -2,9 +2,11 @@ package device
 
 import (
 	"encoding/binary"
+	"unsafe"
 
 	"culvert/conn"
 	"culvert/internal/clock"
+	"culvert/internal/pages"
 	"culvert/noise"
 )
 
@@ -17,6 +19,10 @@ const (
 	maxBatchPackets = 256
 	overhead        = noise.TransportHeaderSize + noise.TagSize
 )
+
+// outBatchSize is what a batch takes at most: its arena, and what it says about
+// each packet of it, which in the worst case is a run of its own.
+const outBatchSize = arenaSize + maxBatchPackets*(int(unsafe.Sizeof(outPacket{}))+int(unsafe.Sizeof(conn.Run{})))
 
 // Limits of one run, so of one UDP GSO message: 64 segments is what every
 // kernel takes, and an IP packet has 65,535 bytes, headers included.
@@ -53,13 +59,23 @@ type outBatch struct {
 	handed bool          // to a worker: the sender waits on sealed
 }
 
+// newOutBatch makes one; nil if the system has no memory.
 func newOutBatch() *outBatch {
+	mem := pages.Get(arenaSize)
+	if mem == nil {
+		return nil
+	}
 	return &outBatch{
-		mem:     make([]byte, arenaSize),
+		mem:     mem,
 		packets: make([]outPacket, 0, maxBatchPackets),
 		runs:    make([]conn.Run, 0, 8),
 		sealed:  make(chan struct{}, 1),
 	}
+}
+
+func (b *outBatch) free() {
+	pages.Free(b.mem)
+	b.mem = nil
 }
 
 // paddedSize is the size of a payload of n bytes after padding: a multiple of

@@ -178,6 +178,10 @@ func (o *outbound) batch(p *peer, k *keypair) *outBatch {
 		o.flush()
 	}
 	b := o.d.newBatch(p, k, o.now)
+	if b == nil && len(o.open) > 0 { // they may be what used the budget up
+		o.flush()
+		b = o.d.newBatch(p, k, o.now)
+	}
 	if b != nil {
 		b.shard = o.shard
 		o.open = append(o.open, b)
@@ -189,7 +193,7 @@ func (o *outbound) batch(p *peer, k *keypair) *outBatch {
 func (o *outbound) stage(p *peer) {
 	for i, n := 0, o.packet.Segments(); i < n; i++ {
 		size := o.packet.SegmentLen(i)
-		if !o.d.stageBudget.take(size) {
+		if !o.d.stageBudget.take(stagedSize(size)) {
 			o.d.dropped(o.now, DropStageFull, n-i, p)
 			break
 		}

@@ -461,9 +461,6 @@ func TestIdlePeersCostLittle(t *testing.T) {
 func TestStagedPacketsStarveNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
 		opts.Budget = 8 << 20
-		if opts.AlwaysParallel {
-			opts.Budget = 32 << 20
-		}
 		p := newPair(t, opts)
 		p.lan.setFate(func(d *datagram) { d.lost = d.to == nowhere || d.from == nowhere })
 		u := &config.Update{}

@@ -17,10 +17,6 @@ func (d *Device) newBatch(p *peer, k *keypair, now clock.Time) *outBatch {
 	}
 	b := d.outPool.get()
 	if b == nil {
-		d.inPool.trim() // what it keeps for use again must not starve us
-		b = d.outPool.get()
-	}
-	if b == nil {
 		k.release()
 		return nil
 	}
@@ -30,7 +26,8 @@ func (d *Device) newBatch(p *peer, k *keypair, now clock.Time) *outBatch {
 
 // send takes a reader's batch through the rest of the pipe: counters, sealing
 // here or on a worker, then the peer's sequential sender. It waits while as many
-// batches as may wait for that sender, so that a reader is never far ahead.
+// batches as may wait for that sender, which are fewer when memory is short, so that
+// a reader is never far ahead.
 func (d *Device) send(b *outBatch, parallel bool) {
 	p := b.peer
 	if !d.reserve(b) || parallel && d.hand(b) {
@@ -40,7 +37,13 @@ func (d *Device) send(b *outBatch, parallel bool) {
 	if p.out.enter() {
 		d.emit(b)
 		d.runSender(p)
-	} else if p.out.pushWithin(maxWaiting, b) {
+		return
+	}
+	limit := maxWaiting
+	if d.outPool.scarce() { // one more would be the last, and the next packet be dropped
+		limit = 1
+	}
+	if p.out.pushWithin(limit, b) {
 		d.runSender(p)
 	}
 }
@@ -83,9 +86,10 @@ func (d *Device) reserve(b *outBatch) bool {
 }
 
 // hand gives b to the workers and its place to the peer's sender; false if
-// they have enough to do, so that the reader had better help itself.
+// they have enough to do, or no memory is left to go on with, so that the reader
+// had better help itself.
 func (d *Device) hand(b *outBatch) bool {
-	if len(d.work) == cap(d.work) || b.peer.out.waiting() >= maxWaiting {
+	if len(d.work) == cap(d.work) || b.peer.out.waiting() >= maxWaiting || d.outPool.scarce() {
 		return false
 	}
 	b.handed = true

@@ -12,7 +12,7 @@ type sequence[T any] struct {
 	running bool
 	queue   []T
 	head    int
-	room    chan struct{} // closed by next for who waits in pushWithin; nil: nobody
+	room    chan struct{} // closed for who waits when an item or a term has gone; nil: nobody waits
 }
 
 // maxIdleQueue is the capacity a dry queue keeps.
@@ -30,12 +30,26 @@ func (s *sequence[T]) enter() bool {
 	return true
 }
 
+// enterWaiting is enter that waits for its turn. The emitter must never wait for
+// the caller.
+func (s *sequence[T]) enterWaiting() {
+	for !s.enter() {
+		s.mu.Lock()
+		if !s.running {
+			s.mu.Unlock()
+			continue
+		}
+		s.wait()
+	}
+}
+
 // leave ends the caller's term if nothing waits. If more is true it is still
 // the emitter, and must see to it that some goroutine calls next until dry.
 func (s *sequence[T]) leave() (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running = s.head < len(s.queue)
+	s.wake()
 	return s.running
 }
 
@@ -57,12 +71,26 @@ func (s *sequence[T]) pushWithin(limit int, x T) (start bool) {
 			s.mu.Unlock()
 			return start
 		}
-		if s.room == nil {
-			s.room = make(chan struct{})
-		}
-		room := s.room
-		s.mu.Unlock()
-		<-room
+		s.wait()
+	}
+}
+
+// wait waits until something changes; it is called with the lock held, and lets
+// go of it.
+func (s *sequence[T]) wait() {
+	if s.room == nil {
+		s.room = make(chan struct{})
+	}
+	room := s.room
+	s.mu.Unlock()
+	<-room
+}
+
+// wake wakes who waits; the lock is held.
+func (s *sequence[T]) wake() {
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
 	}
 }
 
@@ -84,6 +112,7 @@ func (s *sequence[T]) append(x T) (start bool) {
 func (s *sequence[T]) next() (x T, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.wake()
 	if s.head == len(s.queue) {
 		s.running, s.head = false, 0
 		if cap(s.queue) > maxIdleQueue {
@@ -96,10 +125,6 @@ func (s *sequence[T]) next() (x T, ok bool) {
 	var zero T
 	x, s.queue[s.head] = s.queue[s.head], zero
 	s.head++
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
-	}
 	if s.head == len(s.queue) {
 		s.queue, s.head = s.queue[:0], 0
 	}

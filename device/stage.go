@@ -24,12 +24,17 @@ type stage struct {
 // waiting reports whether anything is staged.
 func (s *stage) waiting() bool { return s.n.Load() > 0 }
 
-// push keeps packet; if the oldest had to go, its size is returned.
+// stagedSize is what a packet of n bytes takes at most while it is staged: the
+// allocator rounds up by a quarter at most, and its place in the queue, which
+// grows by doubling, has 24 bytes.
+func stagedSize(n int) int { return n + n/4 + 2*24 }
+
+// push keeps packet; if the oldest had to go, what it took is returned.
 func (s *stage) push(packet []byte) (lost int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.packets) == maxStaged {
-		lost = len(s.packets[0])
+		lost = stagedSize(len(s.packets[0]))
 		copy(s.packets, s.packets[1:])
 		s.packets = s.packets[:maxStaged-1]
 	}
@@ -55,7 +60,7 @@ func (d *Device) flushStaged(p *peer, now clock.Time) {
 		return
 	}
 	for _, packet := range p.stage.packets {
-		d.stageBudget.give(len(packet))
+		d.stageBudget.give(stagedSize(len(packet)))
 		if b != nil && !b.room(len(packet)) {
 			d.sendOne(b)
 			b = nil
@@ -84,7 +89,7 @@ func (d *Device) dropStaged(p *peer, now clock.Time, why Reason) {
 	}
 	d.dropped(now, why, len(p.stage.packets), p)
 	for _, packet := range p.stage.packets {
-		d.stageBudget.give(len(packet))
+		d.stageBudget.give(stagedSize(len(packet)))
 	}
 	p.stage.reset()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"culvert/device"
 	"culvert/tun"
 )
 
@@ -20,7 +21,7 @@ type options struct {
 	LogLevel   string `env:"LOG_LEVEL" placeholder:"LEVEL" help:"What to log on standard error: silent, error, warn, info (as if not given), or debug (also verbose). In the background nothing is logged unless this is given. SIGUSR1 goes to the next level."`
 	MTU        int    `name:"mtu" env:"CULVERT_MTU" placeholder:"BYTES" help:"MTU of the interface at the start: 1420 if not given."`
 
-	Memory   int    `name:"memory" env:"CULVERT_MEMORY" placeholder:"MIB" help:"Bound on the memory for packets in flight, in MiB: 8 and 4 per core if not given. What does not fit is dropped."`
+	Memory   int    `name:"memory" env:"CULVERT_MEMORY" placeholder:"MIB" help:"Bound on the memory for packets in flight, in MiB: 2 and 2 per core if not given. What does not fit is dropped."`
 	Workers  int    `name:"workers" env:"CULVERT_WORKERS" placeholder:"N" help:"Threads that encrypt beside those that read: one per core beyond two if not given, -1 for none."`
 	Queues   int    `name:"queues" env:"CULVERT_QUEUES" placeholder:"N" default:"1" help:"Queues of the interface, and sockets per address family, each with a thread of its own: 1 if not given. Only on Linux, and for an interface that culvert makes."`
 	StateDir string `name:"state-dir" type:"path" env:"CULVERT_STATE_DIR,STATE_DIRECTORY" placeholder:"DIR" help:"Keep the time of the last handshake in DIR, so that a clock that goes back over a restart locks nobody out."`
@@ -93,7 +94,7 @@ func (o *options) check() (err error) {
 	if o.Queues > 1 && o.TunFD >= 0 {
 		return errors.New("--queues (CULVERT_QUEUES) is for an interface that culvert makes, not for the one of --tun-fd (WG_TUN_FD)")
 	}
-	if least := minMemory + memoryPerQueue*(o.Queues-1); o.Memory != 0 && (o.Memory < least || o.Memory > maxMemory) {
+	if least := minMemory * o.Queues; o.Memory != 0 && (o.Memory < least || o.Memory > maxMemory) {
 		return fmt.Errorf("--memory (CULVERT_MEMORY) must be from %d to %d MiB with --queues=%d, not %d", least, maxMemory, o.Queues, o.Memory)
 	}
 	if o.Workers < -1 || o.Workers > maxWorkers {
@@ -103,13 +104,11 @@ func (o *options) check() (err error) {
 	return err
 }
 
-// Bounds of --memory, in MiB (below 8 the two receive batches that readers keep
-// leave nothing, and each further queue has two more), and of --workers.
+// Bounds of --memory, in MiB, and of --workers.
 const (
-	minMemory      = 8
-	memoryPerQueue = 6
-	maxMemory      = 1 << 20
-	maxWorkers     = 1024
+	minMemory  = device.MinBudget >> 20 // per queue
+	maxMemory  = 1 << 20
+	maxWorkers = 1024
 )
 
 // maxName is IFNAMSIZ of Linux without the NUL, in bytes.
