@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"culvert/internal/offload"
 )
 
 // Readers are counted while they run, and those that hand over while they do.
@@ -52,7 +54,8 @@ func TestDropsInStats(t *testing.T) {
 		if len(s.Drops) != int(numReasons)-1 || s.Drops["routing_loop"] != 3 {
 			t.Errorf("%v", s.Drops)
 		}
-		if log := s.LogValue().String(); !strings.Contains(log, "map[routing_loop:3]") {
+		s.Offloads = []offload.State{{Where: "tun", Name: "x", On: true}}
+		if log := s.LogValue().String(); !strings.Contains(log, "map[routing_loop:3]") || !strings.Contains(log, "[tun x: on]") {
 			t.Error(log)
 		}
 	})

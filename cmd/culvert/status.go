@@ -15,7 +15,6 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"culvert/internal/offload"
 	"culvert/ipc"
 )
 
@@ -152,30 +151,12 @@ func (r *report) text() string {
 		b.WriteString("\noffloads:\n")
 	}
 	for _, o := range r.Offloads {
-		line(offloadName(o), "%s", onOrOff(o))
+		fmt.Fprintf(&b, "  %s\n", o)
 	}
 	counters(&b, "dropped packets", r.Drops)
 	counters(&b, "sockets", r.Sockets)
 	counters(&b, "tun", r.Tun)
 	return b.String()
-}
-
-func offloadName(o offload.State) string {
-	name := o.Where + " " + o.Name
-	if o.To != "" {
-		name += " to " + o.To
-	}
-	return name
-}
-
-func onOrOff(o offload.State) string {
-	switch {
-	case o.On:
-		return "on"
-	case o.Since.IsZero():
-		return "off (" + o.Why + ")"
-	}
-	return "off since " + o.Since.Format(time.RFC3339) + " (" + o.Why + ")"
 }
 
 // counters writes those of v, an object of numbers, that are not zero.

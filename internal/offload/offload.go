@@ -25,7 +25,7 @@ const (
 
 // State is what a status shows of one offload.
 type State struct {
-	Where string `json:"where"`        // udp4, udp6, tun
+	Where string `json:"where"`        // udp4, udp6 (udp4.1: of more sockets), tun
 	Name  string `json:"name"`         // gso, gro, read_tso, ...
 	To    string `json:"to,omitempty"` // the one destination it is about; empty: all
 	On    bool   `json:"on"`
@@ -34,6 +34,21 @@ type State struct {
 	Why string `json:"why,omitempty"`
 	// Since is when it was first refused; zero when it never was on.
 	Since time.Time `json:"since,omitzero"`
+}
+
+// String is s for people: "udp4 gso to 192.0.2.1: off since TIME (EMSGSIZE)".
+func (s State) String() string {
+	name := s.Where + " " + s.Name
+	if s.To != "" {
+		name += " to " + s.To
+	}
+	switch {
+	case s.On:
+		return name + ": on"
+	case s.Since.IsZero():
+		return name + ": off (" + s.Why + ")"
+	}
+	return name + ": off since " + s.Since.Format(time.RFC3339) + " (" + s.Why + ")"
 }
 
 // Refusal is what is remembered of one. The zero value never happened.

@@ -51,6 +51,19 @@ func TestSwitch(t *testing.T) {
 	})
 }
 
+func TestStateString(t *testing.T) {
+	since := time.Date(2026, 11, 20, 1, 2, 3, 0, time.UTC)
+	for want, s := range map[string]State{
+		"udp4 gro: on":        {Where: "udp4", Name: "gro", On: true},
+		"tun x: off (option)": {Where: "tun", Name: "x", Why: Option},
+		"udp6 gso to ::1: off since 2026-11-20T01:02:03Z (EMSGSIZE)": {Where: "udp6", Name: "gso", To: "::1", Why: "EMSGSIZE", Since: since},
+	} {
+		if got := s.String(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 func TestStateJSON(t *testing.T) {
 	since := time.Date(2026, 11, 20, 1, 2, 3, 0, time.UTC)
 	for want, s := range map[string]State{
