@@ -25,13 +25,15 @@
 //	crypto worker        cores beyond two       the job in hand               work queue closed by Close (runWorker)
 //	handshake worker     half the cores         the message in hand           closing is closed (runHandshakes)
 //	sequential sender,   per peer with batches  the order; the replay window  its queue runs dry (runSender, runReceiver)
-//	receiver             handed to workers
+//	receiver             that wait for a turn
 //	watcher              1                      nothing                       TUN closed (watch)
 //	stamp keeper         1 with a StampStore    nothing                       its channel is closed by Close (stampKeeper.run)
 //
 // The sender and the receiver of a peer are goroutines of their own only while
 // workers are used, and the sender where the controller sent something while a
-// reader pushed. Else the reader that has a batch in hand plays their part.
+// reader pushed. Else the reader that has a batch in hand plays their part, and
+// hands it on when other readers have pushed more than maxWaiting batches
+// meanwhile: it would else do their work for as long as they have any.
 //
 // # Ownership of a batch
 //

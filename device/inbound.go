@@ -3,6 +3,7 @@ package device
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"net"
 
 	"culvert/conn"
@@ -133,9 +134,11 @@ func (in *inbound) dispatch() {
 		}
 		if spare || p.in.enter() {
 			in.d.deliver(g)
-			in.d.runReceiver(p)
-		} else if p.in.push(g) {
-			in.d.runReceiver(p)
+		} else if !p.in.push(g) {
+			continue
+		}
+		if in.d.runReceiver(p, maxWaiting) {
+			in.d.runners.Go(func() { in.d.runReceiver(p, math.MaxInt) })
 		}
 	}
 	if b.left.Add(-1) != 0 {
@@ -161,7 +164,7 @@ func (d *Device) handIn(g *inGroup) bool {
 	}
 	g.handed = true
 	if p.in.push(g) {
-		d.runners.Go(func() { d.runReceiver(p) })
+		d.runners.Go(func() { d.runReceiver(p, math.MaxInt) })
 	}
 	select {
 	case d.work <- job{in: g}:
@@ -172,13 +175,14 @@ func (d *Device) handIn(g *inGroup) bool {
 	return true
 }
 
-// runReceiver is the peer's sequential receiver: it delivers what was pushed,
-// in that order, until nothing is left.
-func (d *Device) runReceiver(p *peer) {
-	for {
+// runReceiver is the peer's sequential receiver: it delivers what was pushed, in
+// that order, until nothing is left or most groups are delivered. With more left
+// the caller is still the receiver.
+func (d *Device) runReceiver(p *peer, most int) (more bool) {
+	for range most {
 		g, ok := p.in.next()
 		if !ok {
-			return
+			return false
 		}
 		if g.handed {
 			<-g.opened
@@ -186,6 +190,7 @@ func (d *Device) runReceiver(p *peer) {
 		}
 		d.deliver(g)
 	}
+	return p.in.leave()
 }
 
 // deliver checks the opened packets in order (replay, inner header, allowed

@@ -85,6 +85,7 @@ type lanHost struct {
 	l     *lan
 	fails atomic.Pointer[error] // of every Listen
 	opens atomic.Int32          // sockets opened so far
+	sent  [2]atomic.Uint64      // runs, by shard
 	stall atomic.Bool           // every Send blocks until its sockets are closed, as with a full send buffer
 }
 
@@ -163,6 +164,12 @@ func (s *tap) Close() error {
 		close(s.closed)
 	})
 	return s.Sockets.Close()
+}
+
+// SendFrom implements conn.Sharded.
+func (s *tap) SendFrom(shard int, runs []conn.Run) {
+	s.host.sent[shard%len(s.host.sent)].Add(uint64(len(runs)))
+	s.Send(runs)
 }
 
 // Send implements conn.Sockets: every run meets its fate datagram by datagram.

@@ -43,6 +43,12 @@ type host struct {
 // When the test ends it is closed and searched for leaks.
 func newHost(t *testing.T, l *lan, n byte, opts Options) *host {
 	t.Helper()
+	return newShardedHost(t, l, n, 1, opts)
+}
+
+// newShardedHost is newHost with several TUN queues, and sockets per family.
+func newShardedHost(t *testing.T, l *lan, n byte, shards int, opts Options) *host {
+	t.Helper()
 	h := &host{t: t, name: string('a' + rune(n) - 1), tun: tuntest.NewUp(1420),
 		key:    noisetest.Key(noisetest.Rand(uint64(n))),
 		outer:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 51820),
@@ -54,7 +60,9 @@ func newHost(t *testing.T, l *lan, n byte, opts Options) *host {
 		t.Fatal(err)
 	}
 	h.public = id.PublicKey()
+	h.tun.SetQueues(shards)
 	h.net = l.host(h.outer.Addr(), netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", n)))
+	h.net.SetShards(shards)
 	if opts.Clock == nil {
 		opts.Clock = clock.Virtual()
 	}

@@ -1,6 +1,8 @@
 package device
 
 import (
+	"math"
+
 	"culvert/conn"
 	"culvert/device/session"
 	"culvert/internal/clock"
@@ -36,36 +38,40 @@ func (d *Device) send(b *outBatch, parallel bool) {
 	b.seal()
 	if p.out.enter() {
 		d.emit(b)
-		d.runSender(p)
-		return
+	} else {
+		limit := maxWaiting
+		if d.outPool.scarce() { // one more would be the last, and the next packet be dropped
+			limit = 1
+		}
+		if !p.out.pushWithin(limit, b) {
+			return
+		}
 	}
-	limit := maxWaiting
-	if d.outPool.scarce() { // one more would be the last, and the next packet be dropped
-		limit = 1
-	}
-	if p.out.pushWithin(limit, b) {
-		d.runSender(p)
-	}
+	d.endTerm(p, maxWaiting)
 }
 
-// sendOne is send for the controller, and for who holds a stage's lock: it sends
-// no batch but b, and leaves to another goroutine what readers push meanwhile,
-// which may go on for as long as there is traffic.
+// sendOne is send for the controller, and for who holds a stage's lock: it waits
+// for nobody, and sends no batch but b.
 func (d *Device) sendOne(b *outBatch) {
 	p := b.peer
 	if !d.reserve(b) {
 		return
 	}
 	b.seal()
-	var more bool
 	if p.out.enter() {
 		d.emit(b)
-		more = p.out.leave()
-	} else {
-		more = p.out.push(b)
+	} else if !p.out.push(b) {
+		return
 	}
-	if more {
-		d.runners.Go(func() { d.runSender(p) })
+	d.endTerm(p, 0)
+}
+
+// endTerm sends at most as many batches as others have pushed while the caller
+// was p's sender, and leaves the rest to a goroutine: others may go on for as
+// long as there is traffic, and the caller has other peers to serve.
+func (d *Device) endTerm(p *peer, most int) {
+	if d.runSender(p, most) {
+		d.runners.Go(func() { d.runSender(p, math.MaxInt) })
 	}
 }
 
@@ -94,7 +100,7 @@ func (d *Device) hand(b *outBatch) bool {
 	}
 	b.handed = true
 	if b.peer.out.push(b) {
-		d.runners.Go(func() { d.runSender(b.peer) })
+		d.runners.Go(func() { d.runSender(b.peer, math.MaxInt) })
 	}
 	select {
 	case d.work <- job{out: b}:
@@ -106,12 +112,13 @@ func (d *Device) hand(b *outBatch) bool {
 }
 
 // runSender is the peer's sequential sender: it sends what was pushed, in that
-// order, until nothing is left.
-func (d *Device) runSender(p *peer) {
-	for {
+// order, until nothing is left or most batches are sent. With more left the caller
+// is still the sender.
+func (d *Device) runSender(p *peer, most int) (more bool) {
+	for range most {
 		b, ok := p.out.next()
 		if !ok {
-			return
+			return false
 		}
 		if b.handed {
 			<-b.sealed
@@ -119,6 +126,7 @@ func (d *Device) runSender(p *peer) {
 		}
 		d.emit(b)
 	}
+	return p.out.leave()
 }
 
 // emit hands a sealed batch to the network, notes what became of it and

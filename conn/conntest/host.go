@@ -20,6 +20,8 @@ type Host struct {
 	next    uint16 // last port picked
 	hasLink map[*Host]bool
 
+	shards int // sockets per family and port, if not 1
+
 	failSends   fault
 	failListens fault
 }
@@ -76,6 +78,15 @@ func (h *Host) freePort() uint16 {
 		}
 	}
 	return 0
+}
+
+// SetShards makes sockets opened from now on n per family on their port, as with
+// conn.Options.Queues. Which of them gets a datagram, the sender's address and
+// port say.
+func (h *Host) SetShards(n int) {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	h.shards = n
 }
 
 // Move gives the host other addresses, as a NAT that rebinds or a machine that

@@ -23,15 +23,18 @@ type sockets struct {
 	port   uint16
 	mark   uint32
 	closed bool
-	recv   []*receiver
+	shards int         // receivers per family
+	recv   []*receiver // one family after the other
 }
 
 func newSockets(h *Host, port uint16, mark uint32) *sockets {
-	s := &sockets{host: h, port: port, mark: mark}
+	s := &sockets{host: h, port: port, mark: mark, shards: max(1, h.shards)}
 	for _, is4 := range [...]bool{true, false} {
 		for _, a := range h.addrs {
 			if a.Is4() == is4 {
-				s.recv = append(s.recv, &receiver{socks: s, is4: is4, ready: sync.NewCond(&h.net.mu)})
+				for range s.shards {
+					s.recv = append(s.recv, &receiver{socks: s, is4: is4, ready: sync.NewCond(&h.net.mu)})
+				}
 				break
 			}
 		}

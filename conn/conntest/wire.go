@@ -122,8 +122,15 @@ func (n *Network) deliver(d datagram) {
 		n.count.Unreachable++
 		return
 	}
+	shard := 0 // of those of the family
+	if s.shards > 1 {
+		shard = int(d.from.Addr().As16()[15]+byte(d.from.Port())) % s.shards
+	}
 	for _, r := range s.recv {
 		if r.is4 != d.to.Addr().Is4() {
+			continue
+		}
+		if shard--; shard >= 0 {
 			continue
 		}
 		if len(r.queue) >= n.queue {

@@ -24,8 +24,7 @@ type TUN struct {
 	up    atomic.Bool
 	lost  atomic.Uint64
 	fail  atomic.Pointer[func(packet []byte) error]
-	in    chan message // system to device
-	out   chan []byte  // device to system
+	out   chan []byte // device to system
 	ended chan struct{}
 
 	mu      sync.Mutex // makes changes of state and their events one
@@ -33,7 +32,8 @@ type TUN struct {
 	gone    chan struct{} // closed by Delete
 	deleted bool
 	once    sync.Once
-	reader  reader
+	queues  []*reader
+	writes  []atomic.Uint64 // packets written, by shard
 }
 
 // message is a packet, or a super-packet with its virtio-net header.
@@ -48,7 +48,6 @@ var serial atomic.Int64
 func New(mtu int) *TUN {
 	t := &TUN{
 		name:   fmt.Sprintf("tuntest%d", serial.Add(1)),
-		in:     make(chan message, Queue),
 		out:    make(chan []byte, Queue),
 		ended:  make(chan struct{}),
 		gone:   make(chan struct{}),
@@ -56,8 +55,16 @@ func New(mtu int) *TUN {
 	}
 	t.mtu.Store(int64(mtu))
 	t.events <- tun.Event{Kind: tun.Down}
-	t.reader.t = t
+	t.SetQueues(1)
 	return t
+}
+
+// SetQueues gives the interface n queues, before it is used.
+func (t *TUN) SetQueues(n int) {
+	t.queues, t.writes = nil, make([]atomic.Uint64, n)
+	for range n {
+		t.queues = append(t.queues, &reader{t, make(chan message, Queue)})
+	}
 }
 
 // NewUp makes an interface that is up.
@@ -72,20 +79,25 @@ func NewUp(mtu int) *TUN {
 // Send gives the device a copy of packet to read. It blocks while Queue
 // packets wait. False means that the interface is down or closed and the
 // packet was lost.
-func (t *TUN) Send(packet []byte) bool { return t.send(message{data: packet}) }
+func (t *TUN) Send(packet []byte) bool { return t.SendQueue(0, packet) }
+
+// SendQueue is Send into one of several queues.
+func (t *TUN) SendQueue(queue int, packet []byte) bool {
+	return t.send(queue, message{data: packet})
+}
 
 // SendVirtio is Send for what a TUN with IFF_VNET_HDR delivers: a virtio-net
 // header of tun.VirtioLen bytes and a (super-)packet; see Super.
-func (t *TUN) SendVirtio(b []byte) bool { return t.send(message{data: b, virtio: true}) }
+func (t *TUN) SendVirtio(b []byte) bool { return t.send(0, message{data: b, virtio: true}) }
 
-func (t *TUN) send(m message) bool {
+func (t *TUN) send(queue int, m message) bool {
 	if !t.up.Load() || t.over() {
 		t.lost.Add(1)
 		return false
 	}
 	m.data = append([]byte(nil), m.data...)
 	select {
-	case t.in <- m:
+	case t.queues[queue].in <- m:
 		return true
 	case <-t.ended:
 	case <-t.gone:
@@ -213,14 +225,23 @@ func (t *TUN) Name() string { return t.name }
 func (t *TUN) MTU() int { return int(t.mtu.Load()) }
 
 // Readers implements tun.Device.
-func (t *TUN) Readers() []tun.Reader { return []tun.Reader{&t.reader} }
+func (t *TUN) Readers() (rs []tun.Reader) {
+	for _, q := range t.queues {
+		rs = append(rs, q)
+	}
+	return rs
+}
 
 // Events implements tun.Device.
 func (t *TUN) Events() <-chan tun.Event { return t.events }
 
 // Write implements tun.Device. It never blocks: what does not fit in the queue
 // is lost, and yet counts as taken, as with the real one.
-func (t *TUN) Write(bufs [][]byte, offset int) (int, error) {
+func (t *TUN) Write(bufs [][]byte, offset int) (int, error) { return t.WriteFrom(0, bufs, offset) }
+
+// WriteFrom implements tun.Sharded. Written counts.
+func (t *TUN) WriteFrom(shard int, bufs [][]byte, offset int) (int, error) {
+	t.writes[shard%len(t.writes)].Add(uint64(len(bufs)))
 	if offset < tun.Headroom {
 		panic(fmt.Sprintf("tuntest: write with %d bytes of headroom", offset))
 	}
@@ -236,6 +257,9 @@ func (t *TUN) Write(bufs [][]byte, offset int) (int, error) {
 	}
 	return taken, first
 }
+
+// Written is how many packets one shard has written.
+func (t *TUN) Written(shard int) uint64 { return t.writes[shard].Load() }
 
 func (t *TUN) write(packet []byte) error {
 	if t.over() {
@@ -269,7 +293,10 @@ func (t *TUN) Close() error {
 }
 
 // reader implements tun.Reader.
-type reader struct{ t *TUN }
+type reader struct {
+	t  *TUN
+	in chan message // system to device
+}
 
 // Read implements tun.Reader.
 func (r *reader) Read(p *tun.Packet) error {
@@ -278,7 +305,7 @@ func (r *reader) Read(p *tun.Packet) error {
 			return r.final()
 		}
 		select {
-		case m := <-r.t.in:
+		case m := <-r.in:
 			if m.take(p) {
 				return nil
 			}
@@ -295,7 +322,7 @@ func (r *reader) TryRead(p *tun.Packet) (bool, error) {
 			return false, r.final()
 		}
 		select {
-		case m := <-r.t.in:
+		case m := <-r.in:
 			if m.take(p) {
 				return true, nil
 			}
