@@ -41,7 +41,7 @@ type rigPeer struct {
 
 // sinkTUN counts what is written.
 type sinkTUN struct {
-	*tuntest.TUN
+	tun.Device
 	packets, bytes atomic.Int64
 }
 
@@ -80,7 +80,7 @@ var inner = netip.MustParseAddr("10.0.0.1")
 func newRig(tb testing.TB, n int, opts Options) *rig {
 	tb.Helper()
 	opts.Clock = stoppedClock{}
-	r := &rig{tun: &sinkTUN{TUN: tuntest.NewUp(1420)}, net: &sinkNet{}}
+	r := &rig{tun: &sinkTUN{Device: tuntest.NewUp(1420)}, net: &sinkNet{}}
 	var err error
 	if r.d, err = New(r.tun, r.net, opts); err != nil {
 		tb.Fatal(err)
