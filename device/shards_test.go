@@ -53,6 +53,7 @@ func (h *host) wantFlows(flows int, each uint32) {
 func TestShardsKeepFlowsInOrder(t *testing.T) {
 	const peers, each = 3, 400
 	inBubble(t, func(t *testing.T, opts Options) {
+		opts.Budget = 64 << 20 // nothing is to be lost
 		l := newLAN(t)
 		l.quiet = true
 		a := newShardedHost(t, l, 1, 2, opts)
@@ -103,6 +104,7 @@ func TestShardsKeepFlowsInOrder(t *testing.T) {
 // start every reader.
 func TestShardsComeAndGo(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
+		opts.Budget = 2 * MinBudget
 		l := newLAN(t)
 		a, b := newShardedHost(t, l, 1, 2, opts), newShardedHost(t, l, 2, 2, opts)
 		a.knows(b)
