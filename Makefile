@@ -40,7 +40,7 @@ unit: ## unit tests under the race detector
 	$(GO) test -race -timeout 240s $(PACKAGES)
 
 e2e: build ## end-to-end tests in network namespaces; needs root
-	CULVERT_E2E=require CULVERT=$(CURDIR)/bin/culvert $(GO) test -count=1 -timeout 300s ./internal/e2e/...
+	CULVERT_E2E=require CULVERT=$(CURDIR)/bin/culvert $(GO) test -count=1 -timeout 300s ./internal/e2e/... ./internal/bench
 
 run: build ## two hosts on this machine and a tunnel between them, shown step by step
 	$(GO) run ./internal/demo
@@ -48,6 +48,7 @@ run: build ## two hosts on this machine and a tunnel between them, shown step by
 # BENCH are its arguments: BENCH=-help lists them, BENCH=-quick is the short one.
 bench: build ## throughput, latency, CPU and memory beside wireguard-go; needs root
 	scripts/deps ip wg ping iperf3
+	$(if $(filter -all,$(BENCH)),-scripts/deps wireguard-go)
 	$(GO) build -o bin/bench ./internal/bench
 	CULVERT=$(CURDIR)/bin/culvert bin/bench $(BENCH)
 

@@ -35,6 +35,8 @@ var figures = []figure{
 	{"UDP 64 B kpps at 1% loss", more},
 	{"UDP 64 B CPU us/packet", less},
 	{"UDP 1200 B flood kpps received", more},
+	{"iperf3 UDP 1200 B kpps at 1% loss", more},
+	{"iperf3 UDP 1200 B CPU us/packet", less},
 	{"ping flood mean us", less},
 	{"ping 2 ms least us", less},
 	{"ping under TCP mean us", less},

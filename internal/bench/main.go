@@ -95,7 +95,7 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.seconds, "seconds", 3, "length of each throughput measurement in `seconds`")
 	quick := f.Bool("quick", false, "one round, of one second each: whether it works, and the rough figures")
 	f.BoolVar(&o.all, "all", false, "also measure the wireguard-go in PATH, and the floor")
-	names := f.String("tests", strings.Join(testNames(), ","), "which tests, `list` separated by commas")
+	names := f.String("tests", strings.Join(defaultTests(), ","), "which tests, `list` separated by commas")
 	f.StringVar(&o.json, "json", "", "write every measured value to this `file`")
 	f.StringVar(&o.plot, "plot", "", "draw the ratios into this `file`, an SVG")
 	f.StringVar(&o.from, "from", "", "measure nothing, take the results of this `file` that -json wrote")
@@ -127,7 +127,7 @@ func (o *options) choose(names string, programs []string) error {
 	for name := range strings.SplitSeq(names, ",") {
 		t, ok := testByName(name)
 		if !ok {
-			return fmt.Errorf("no test %q: there are %s", name, strings.Join(testNames(), ", "))
+			return fmt.Errorf("no test %q", name)
 		}
 		o.tests = append(o.tests, t)
 	}

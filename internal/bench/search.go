@@ -8,8 +8,9 @@ import "math"
 // second.
 type trial struct {
 	sent, received float64
-	daemons        usage // of both, meanwhile
-	packets        int64 // received
+	daemons        usage   // of both, meanwhile
+	packets        int64   // received
+	burst          float64 // packets sent together, mean
 }
 
 // loss is the share of packets that did not arrive, 0 to 1.
@@ -36,7 +37,7 @@ const (
 // that takes up a short trial's surplus, or luck, does not count.
 //
 // Noise of a busy machine only ever adds loss, or keeps the sender from its
-// rate. So a rate is refused only when three trials lose too much, and the confirmed rate is raised as long as the
+// rate. So a rate is refused only when all of a few trials lose too much, and the confirmed rate is raised as long as the
 // long trials pass: a refusal that was noise does not stay. The procedure knows
 // nothing about who is measured.
 //
@@ -68,13 +69,20 @@ type searcher struct {
 	err       error
 }
 
-// tries is how often a rate is offered before it is refused, or the sender
-// found too slow.
-const tries = 3
+// How often a rate is offered before it is refused, or the sender found too
+// slow: in short and in long trials.
+const (
+	shortTries = 3
+	longTries  = 2
+)
 
 // try offers a rate, and moves one of the bounds.
 func (s *searcher) try(rate float64, long bool) (passed bool) {
 	var best trial
+	tries := shortTries
+	if long {
+		tries = longTries
+	}
 	for range tries {
 		var t trial
 		if t, s.err = s.offer(rate, long); s.err != nil {

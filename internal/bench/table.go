@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -73,6 +74,25 @@ func (g goal) verdict(r *results, program string) (value float64, pass, best, ok
 	return value, reached(g.bound), reached(g.goFor), ok
 }
 
+// spread says between which values the rounds lay; "" for a single round, or
+// where one gave no value.
+func (g goal) spread(r *results, program string) string {
+	each := slices.Clone(r.Values[program][g.figure])
+	base := r.Values[r.Against][g.figure]
+	for i := range each {
+		if g.ratio {
+			if len(base) != len(each) || base[i] == 0 {
+				return ""
+			}
+			each[i] /= base[i]
+		}
+	}
+	if len(each) < 2 {
+		return ""
+	}
+	return fmt.Sprintf("rounds %s to %s", number(slices.Min(each)), number(slices.Max(each)))
+}
+
 // printVerdicts judges the first program; what was not measured is not judged.
 func (r *results) printVerdicts(w io.Writer) (met bool) {
 	met = true
@@ -97,7 +117,7 @@ func (r *results) printVerdicts(w io.Writer) (met bool) {
 			unit = "x " + r.Against
 		}
 		met = met && pass
-		fmt.Fprintf(t, "%s\t%s\t%s %s\t%s %s\tgo for %s\n", word, g.figure, number(value), unit, relation, number(g.bound), number(g.goFor))
+		fmt.Fprintf(t, "%s\t%s\t%s %s\t%s %s\tgo for %s\t%s\n", word, g.figure, number(value), unit, relation, number(g.bound), number(g.goFor), g.spread(r, r.Programs[0].Name))
 	}
 	t.Flush()
 	return met

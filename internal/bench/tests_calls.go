@@ -35,11 +35,11 @@ func calls(t *tunnel, s *session) (values, error) {
 			return r.Bytes / tcpPayload, err
 		}},
 		{"UDP 1200 B", func() (int64, error) {
-			_, n, err := offer(t, 1200, callsRate, udpGap, 1)
+			_, n, err := offer(t, s, 1200, callsRate, udpGap, 1)
 			return n, err
 		}},
 		{"trickle 5k/s", func() (int64, error) {
-			_, n, err := offer(t, trickleSize, trickleRates[0].rate, 0, 1)
+			_, n, err := offer(t, s, trickleSize, trickleRates[0].rate, 0, 1)
 			return n, err
 		}},
 	} {

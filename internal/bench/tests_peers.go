@@ -57,11 +57,11 @@ func fiftyPeers(p program, s *session) (v values, err error) {
 	if err := h.start(lab, p); err != nil {
 		return nil, err
 	}
-	in, inOffered, err := h.in()
+	in, inOffered, err := h.in(s)
 	if err != nil {
 		return nil, err
 	}
-	out, outOffered, err := h.out()
+	out, outOffered, err := h.out(s)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (h *hub) start(lab *nstest.Lab, p program) error {
 }
 
 // in has all ends send to the hub, and gives what arrived of each.
-func (h *hub) in() ([]int64, sent, error) {
+func (h *hub) in(s *session) ([]int64, sent, error) {
 	run := lastRun.Add(1)
 	to := netip.AddrPortFrom(netip.MustParseAddr(hubInner), udpPort)
 	for i, e := range h.ends {
@@ -146,9 +146,9 @@ func (h *hub) in() ([]int64, sent, error) {
 	if err != nil {
 		return nil, sent{}, err
 	}
-	var s sent
+	var done sent
 	err = h.outside.Do(func() (err error) { // for its thread
-		s, err = pace(hubRate, udpGap, h.seconds, func(after int64, n int) (int, error) {
+		done, err = pace(hubRate, udpGap, h.seconds, func(after int64, n int) (int, error) {
 			for i := range n {
 				e := h.ends[(after+int64(i))%int64(len(h.ends))]
 				if err := e.send(e.plain); err != nil {
@@ -159,15 +159,15 @@ func (h *hub) in() ([]int64, sent, error) {
 		})
 		return err
 	})
-	counts, failed := c.end()
+	counts, failed := c.end(s)
 	if err == nil {
 		err = failed
 	}
-	return counts, s, err
+	return counts, done, err
 }
 
 // out has the hub's system send to all ends, and gives what arrived at each.
-func (h *hub) out() ([]int64, sent, error) {
+func (h *hub) out(s *session) ([]int64, sent, error) {
 	f := flow{from: h.host.NS, size: hubSize, rate: hubRate, gap: udpGap, seconds: h.seconds}
 	for _, e := range h.ends {
 		f.to = append(f.to, netip.AddrPortFrom(e.inner, udpPort))
@@ -176,10 +176,15 @@ func (h *hub) out() ([]int64, sent, error) {
 	if err != nil {
 		return nil, sent{}, err
 	}
-	s, err := f.send()
+	done, err := f.send()
 	counts, failed := a.end()
 	if err == nil {
 		err = failed
 	}
-	return counts, s, err
+	for _, e := range h.ends {
+		if socketDrops(e.fd) > 0 {
+			s.note(droppedNote)
+		}
+	}
+	return counts, done, err
 }

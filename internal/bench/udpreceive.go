@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,7 @@ const receiveBuffer = 32 << 20
 type counter struct {
 	run    uint32
 	counts []int64
+	drops  uint32 // by the socket: it was full, or a checksum was bad
 	stop   atomic.Bool
 	done   chan error
 }
@@ -43,10 +45,22 @@ func count(at *nstest.NS, port uint16, run uint32, streams int) (*counter, error
 	c := &counter{run: run, counts: make([]int64, streams), done: make(chan error, 1)}
 	go func() { // ends within socketPatience of end
 		err := c.receive(fd)
+		c.drops = socketDrops(fd)
 		unix.Close(fd) // before end returns: the next counter binds the same port
 		c.done <- err
 	}()
 	return c, nil
+}
+
+// socketDrops is how many packets a socket has dropped.
+func socketDrops(fd int) uint32 {
+	var info [unix.SK_MEMINFO_VARS]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0
+	}
+	return info[unix.SK_MEMINFO_DROPS]
 }
 
 // socketPatience is how often a counter looks whether it is to end.
@@ -99,11 +113,19 @@ func (c *counter) receive(fd int) error {
 	return nil
 }
 
-// end waits for the grace and gives what had arrived by then, by stream.
-func (c *counter) end() ([]int64, error) {
+// droppedNote is what readers have to know if socketDrops is not 0.
+const droppedNote = "a socket of the harness dropped packets (it was full, or checksums were bad); they count as lost"
+
+// end waits for the grace and gives what had arrived by then, by stream. It
+// makes a remark if the harness itself may have lost some.
+func (c *counter) end(s *session) ([]int64, error) {
 	time.Sleep(grace)
 	c.stop.Store(true)
-	return c.counts, <-c.done
+	err := <-c.done
+	if c.drops > 0 {
+		s.note(droppedNote)
+	}
+	return c.counts, err
 }
 
 // udpPort is where UDP is sent to.
@@ -114,18 +136,18 @@ const udpPort = 5300
 var lastRun atomic.Uint32
 
 // offer sends UDP through the tunnel from left to right.
-func offer(t *tunnel, size int, rate float64, gap time.Duration, seconds float64) (s sent, received int64, err error) {
+func offer(t *tunnel, s *session, size int, rate float64, gap time.Duration, seconds float64) (done sent, received int64, err error) {
 	run := lastRun.Add(1)
 	c, err := count(t.right.NS, udpPort, run, 1)
 	if err != nil {
-		return s, 0, err
+		return done, 0, err
 	}
 	f := flow{from: t.left.NS, to: []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(target), udpPort)},
 		size: size, rate: rate, gap: gap, seconds: seconds, run: run}
-	s, err = f.send()
-	counts, failed := c.end()
+	done, err = f.send()
+	counts, failed := c.end(s)
 	if err == nil {
 		err = failed
 	}
-	return s, counts[0], err
+	return done, counts[0], err
 }

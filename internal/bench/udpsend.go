@@ -104,9 +104,9 @@ func (f flow) loop(fd int) (sent, error) {
 // time is over. send is told how many there were before, and tells how many it
 // sent. The caller has locked its thread.
 func pace(rate float64, gap time.Duration, seconds float64, send func(after int64, n int) (int, error)) (s sent, err error) {
-	// The least slack for the sleeps of this thread; 0 is the default again.
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	defer unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
+	if rate > 0 {
+		defer punctual()()
+	}
 	begin, last := time.Now(), -gap.Seconds()
 	for {
 		s.seconds = time.Since(begin).Seconds()
@@ -133,6 +133,19 @@ func pace(rate float64, gap time.Duration, seconds float64, send func(after int6
 		s.packets += int64(n)
 		s.bursts++
 		s.largest = max(s.largest, n)
+	}
+}
+
+// punctual lets this thread run as soon as its sleeps end, ahead of all
+// others: traffic comes when it comes, and not in the bursts that are left when
+// the daemons do not need the processor. Where that is not allowed the bursts
+// are larger, and are told. What it returns ends it.
+func punctual() (end func()) {
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // ns
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK}, 0)
+	return func() {
+		_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) // the default
 	}
 }
 
