@@ -16,7 +16,8 @@ import (
 
 // governor decides where UDP GSO is used. The kernel refuses a GSO message
 //
-//	EIO       the route leads through IPsec or a device without checksums
+//	EIO       the route leads through IPsec or, not on newer kernels (6.18), a
+//	          device without checksums
 //	EMSGSIZE  the segment is larger than the path MTU
 //	EINVAL    likewise, on older kernels
 //
