@@ -34,8 +34,8 @@ func defaultBudget(queues int) int64 {
 const MinBudget = 4 << 20
 
 // What a direction is sure of for each queue, whatever the other one does: a
-// receive batch for the readers of two sockets, and arenas for a reader, the
-// controller and two that wait to be sent.
+// receive batch for the readers of two sockets, and arenas for a reader (and its
+// spare), for the controller, and for one that waits to be sent.
 const (
 	inReserve  = 2 * inBatchSize
 	outReserve = 4 * outBatchSize
@@ -75,9 +75,9 @@ func (d *Device) divide() error {
 	}
 	d.stageBudget.limit = total / 4
 	d.budget.limit = total - d.stageBudget.limit
-	d.outPool = pool[outBatch]{budget: &d.budget, size: outBatchSize, max: int(d.budget.limit) - queues*inReserve, keep: queues,
+	d.outPool = pool[outBatch]{budget: &d.budget, size: outBatchSize, max: int(d.budget.limit) - queues*inReserve, users: queues, keep: queues,
 		make: newOutBatch, drop: (*outBatch).free, short: d.inPool.trim, wake: d.wantSweep}
-	d.inPool = pool[inBatch]{budget: &d.budget, size: inBatchSize, max: int(d.budget.limit) - queues*outReserve,
+	d.inPool = pool[inBatch]{budget: &d.budget, size: inBatchSize, max: int(d.budget.limit) - queues*outReserve, users: queues,
 		make: func() *inBatch { return newInBatch(receiveSlots) }, drop: (*inBatch).free, short: d.outPool.trim, wake: d.wantSweep}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 // newTestPool is a pool of ints, of 10 bytes each.
 func newTestPool(limit, max int) (p *pool[int], woken, dropped *int) {
 	woken, dropped = new(int), new(int)
-	return &pool[int]{budget: &budget{limit: int64(limit)}, size: 10, max: max, keep: 1,
+	return &pool[int]{budget: &budget{limit: int64(limit)}, size: 10, max: max, users: 1, keep: 1,
 		make: func() *int { return new(int) }, drop: func(*int) { *dropped++ },
 		short: func() {}, wake: func() { *woken++ }}, woken, dropped
 }

@@ -21,7 +21,6 @@ type inbound struct {
 	shard    int // its number: it writes through a file of its own, if there are several
 	receiver conn.Receiver
 	batch    *inBatch // of the receive in hand: from the pool, or spare; nil: others are at work on it
-	next     *inBatch // to go on with when others are at work on batch; nil: none
 	spare    *inBatch // for when the budget is used up: the socket must be read; never handed on
 	now      clock.Time
 	load     load
@@ -120,7 +119,7 @@ func (in *inbound) transport(b []byte, m *conn.Message) {
 // of it, and the socket's buffer has to hold what comes meanwhile.
 func (in *inbound) dispatch() {
 	b, spare := in.batch, in.batch == in.spare
-	parallel := !spare && in.load.parallel() && in.ahead()
+	parallel := in.load.parallel() && !spare && !in.d.inPool.scarce()
 	b.share()
 	b.left.Store(int32(b.used) + 1)
 	for _, g := range b.groups[:b.used] {
@@ -142,18 +141,8 @@ func (in *inbound) dispatch() {
 		}
 	}
 	if b.left.Add(-1) != 0 {
-		in.batch, in.next = in.next, nil
-	} else if in.next != nil {
-		in.d.inPool.put(in.next)
-		in.next = nil
+		in.batch = nil
 	}
-}
-
-// ahead gets the next batch before this one is handed over; false if there is
-// none.
-func (in *inbound) ahead() bool {
-	in.next = in.d.inPool.get()
-	return in.next != nil
 }
 
 // handIn is hand for inbound groups.

@@ -57,6 +57,7 @@ type outBatch struct {
 
 	sealed chan struct{} // capacity 1: the worker gives the batch back through it
 	handed bool          // to a worker: the sender waits on sealed
+	spare  bool          // a reader's own: it is handed to nobody, and stays with the reader
 }
 
 // newOutBatch makes one; nil if the system has no memory.
@@ -71,6 +72,11 @@ func newOutBatch() *outBatch {
 		runs:    make([]conn.Run, 0, 8),
 		sealed:  make(chan struct{}, 1),
 	}
+}
+
+// begin makes b, which is empty, one for packets to p; a reference to k goes with it.
+func (b *outBatch) begin(p *peer, k *keypair, now clock.Time) {
+	b.peer, b.key, b.now = p, k, now
 }
 
 func (b *outBatch) free() {

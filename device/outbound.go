@@ -33,6 +33,7 @@ type outbound struct {
 	now    clock.Time
 	mtu    int
 	open   []*outBatch
+	spare  *outBatch // for when the budget is used up, and nothing is open; nil: none
 	load   load
 	waited bool // for sockets, and there are still none
 }
@@ -40,6 +41,8 @@ type outbound struct {
 // run reads until the TUN is closed.
 func (o *outbound) run() {
 	defer o.d.readers.Done()
+	o.own()
+	defer o.disown()
 	defer o.load.end()
 	for {
 		if err := o.reader.Read(&o.packet); err != nil {
@@ -61,6 +64,20 @@ func (o *outbound) run() {
 		}
 		o.load.note(drained)
 		o.flush()
+	}
+}
+
+// own takes a batch that stays with the reader.
+func (o *outbound) own() {
+	if o.spare = o.d.outPool.get(); o.spare != nil {
+		o.spare.spare = true
+	}
+}
+
+func (o *outbound) disown() {
+	if o.spare != nil {
+		o.spare.spare = false
+		o.d.outPool.put(o.spare)
 	}
 }
 
@@ -178,9 +195,12 @@ func (o *outbound) batch(p *peer, k *keypair) *outBatch {
 		o.flush()
 	}
 	b := o.d.newBatch(p, k, o.now)
-	if b == nil && len(o.open) > 0 { // they may be what used the budget up
+	if b == nil { // the open ones may be what used the budget up
 		o.flush()
-		b = o.d.newBatch(p, k, o.now)
+		if b = o.d.newBatch(p, k, o.now); b == nil && o.spare != nil && k.acquire() {
+			b = o.spare
+			b.begin(p, k, o.now)
+		}
 	}
 	if b != nil {
 		b.shard = o.shard

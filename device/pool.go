@@ -13,6 +13,7 @@ type pool[T any] struct {
 	budget *budget
 	size   int       // bytes per item
 	max    int       // bytes of all items
+	users  int       // goroutines that take an item when they have handed on the one before
 	keep   int       // with so many free items or less nobody is woken to look at them
 	make   func() *T // nil: the system has no memory
 	drop   func(*T)  // gives an item's memory back to the system
@@ -71,12 +72,13 @@ func (p *pool[T]) fresh() *T {
 // spent reports whether there may be no more items; the lock is held.
 func (p *pool[T]) spent() bool { return (p.out+len(p.free)+1)*p.size > p.max }
 
-// scarce reports whether get would now have to take from others, or fail: who
-// holds an item had better be done with it than hand it over.
+// scarce reports whether there may not be another item for everybody who takes
+// them: who holds one had better be done with it than hand it over.
 func (p *pool[T]) scarce() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.free) == 0 && (p.spent() || p.budget.used.Load()+int64(p.size) > p.budget.limit)
+	more := min(p.max/p.size-p.out-len(p.free), int(p.budget.limit-p.budget.used.Load())/p.size)
+	return len(p.free)+more < p.users
 }
 
 // put takes an item back.

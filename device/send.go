@@ -22,30 +22,28 @@ func (d *Device) newBatch(p *peer, k *keypair, now clock.Time) *outBatch {
 		k.release()
 		return nil
 	}
-	b.peer, b.key, b.now = p, k, now
+	b.begin(p, k, now)
 	return b
 }
 
 // send takes a reader's batch through the rest of the pipe: counters, sealing
 // here or on a worker, then the peer's sequential sender. It waits while as many
-// batches as may wait for that sender, which are fewer when memory is short, so that
-// a reader is never far ahead.
+// batches as may wait for that sender, so that a reader is never far ahead; when
+// memory is short it waits for its turn and sends the batch itself.
 func (d *Device) send(b *outBatch, parallel bool) {
 	p := b.peer
-	if !d.reserve(b) || parallel && d.hand(b) {
+	if !d.reserve(b) || parallel && !b.spare && d.hand(b) {
 		return
 	}
 	b.seal()
-	if p.out.enter() {
+	switch {
+	case p.out.enter():
 		d.emit(b)
-	} else {
-		limit := maxWaiting
-		if d.outPool.scarce() { // one more would be the last, and the next packet be dropped
-			limit = 1
-		}
-		if !p.out.pushWithin(limit, b) {
-			return
-		}
+	case b.spare || d.outPool.scarce(): // what is left to others is not there for the next packet
+		p.out.enterWaiting()
+		d.emit(b)
+	case !p.out.pushWithin(maxWaiting, b):
+		return
 	}
 	d.endTerm(p, maxWaiting)
 }
@@ -175,5 +173,7 @@ func (d *Device) recycle(b *outBatch) {
 	b.peer, b.key, b.n, b.data, b.shard = nil, nil, 0, false, 0
 	b.packets = b.packets[:0]
 	clear(b.runs)
-	d.outPool.put(b)
+	if !b.spare {
+		d.outPool.put(b)
+	}
 }

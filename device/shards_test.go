@@ -53,7 +53,7 @@ func (h *host) wantFlows(flows int, each uint32) {
 func TestShardsKeepFlowsInOrder(t *testing.T) {
 	const peers, each = 3, 400
 	inBubble(t, func(t *testing.T, opts Options) {
-		opts.Budget = 64 << 20 // nothing is to be lost
+		opts.Budget = 2 * MinBudget // nothing is to be lost
 		l := newLAN(t)
 		l.quiet = true
 		a := newShardedHost(t, l, 1, 2, opts)
