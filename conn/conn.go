@@ -79,6 +79,7 @@ type Message struct {
 // A Batch is the memory of one Receive. It is not safe for concurrent use.
 type Batch struct {
 	Messages []Message // filled by Receive
+	Waited   bool      // Receive found nothing and waited; false also where the platform does not tell
 	memory   []byte    // what the slots are cut from
 	slots    [][]byte
 	state    any // the receiver's own (message headers, control buffers); made on first use

@@ -19,13 +19,19 @@ type linuxReceiver struct {
 	state *receiveState
 	got   int
 	errno unix.Errno
+	// waited is set by read when it found nothing.
+	waited bool
 }
 
 func newLinuxReceiver(s *linuxSocket) *linuxReceiver {
 	r := &linuxReceiver{sock: s}
 	r.read = func(fd uintptr) bool {
 		r.got, r.errno = s.sys.recvmmsg(fd, r.state.msgs)
-		return r.errno != unix.EAGAIN
+		if r.errno != unix.EAGAIN {
+			return true
+		}
+		r.waited = true
+		return false
 	}
 	return r
 }
@@ -84,7 +90,7 @@ func (r *linuxReceiver) Receive(b *Batch) error {
 		st = newReceiveState(b.slots)
 		b.state = st
 	}
-	r.state = st
+	r.state, r.waited = st, false
 	b.Messages = b.Messages[:0]
 	for failures := 0; ; {
 		st.reset()
@@ -95,6 +101,7 @@ func (r *linuxReceiver) Receive(b *Batch) error {
 		case 0:
 			st.dirty = r.got
 			if r.fill(b, st); len(b.Messages) > 0 {
+				b.Waited = r.waited
 				return nil
 			}
 		case unix.EINTR:

@@ -163,7 +163,7 @@ func (d *Device) start() {
 	}
 	for i, r := range d.tun.Readers() {
 		d.readers.Add(1)
-		go (&outbound{d: d, shard: i, reader: r, load: d.newLoad()}).run()
+		go (&outbound{d: d, shard: i, reader: r, load: d.newLoad(), rhythm: d.newModeration()}).run()
 	}
 	d.watcher.Add(1)
 	go d.watch()

@@ -24,6 +24,7 @@ type inbound struct {
 	spare    *inBatch // for when the budget is used up: the socket must be read; never handed on
 	now      clock.Time
 	load     load
+	rhythm   moderation
 }
 
 // run receives until the socket is closed.
@@ -47,9 +48,13 @@ func (in *inbound) run() {
 			return
 		}
 		in.now, in.batch.shard = in.d.clock.Now(), in.shard
-		in.load.note(len(in.batch.conn.Messages) < receiveSlots)
-		in.sort()
+		waited, drained := in.batch.conn.Waited, len(in.batch.conn.Messages) < receiveSlots
+		in.load.note(drained)
+		packets := in.sort()
 		in.dispatch()
+		if in.rhythm.note(in.now, packets, waited) && drained {
+			in.rhythm.pause()
+		}
 	}
 }
 
@@ -61,8 +66,9 @@ func (in *inbound) end() {
 	in.spare.free()
 }
 
-// sort cuts the runs into datagrams and puts each where it belongs.
-func (in *inbound) sort() {
+// sort cuts the runs into datagrams, puts each where it belongs and tells how
+// many there were.
+func (in *inbound) sort() (packets int) {
 	in.batch.reset()
 	for i := range in.batch.conn.Messages {
 		m := &in.batch.conn.Messages[i]
@@ -73,8 +79,10 @@ func (in *inbound) sort() {
 			n := min(m.Segment, len(rest))
 			in.message(rest[:n:n], m)
 			rest = rest[n:]
+			packets++
 		}
 	}
+	return packets
 }
 
 // message puts a transport message into the group of its keypair and a

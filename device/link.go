@@ -108,7 +108,7 @@ func (c *controller) swap(s conn.Sockets) (conn.Sockets, *sync.WaitGroup) {
 	close(*c.d.raised.Swap(new(make(chan struct{}))))
 	c.receive.running = new(sync.WaitGroup)
 	for i, r := range s.Receivers() {
-		in := &inbound{d: c.d, shard: i, receiver: r, load: c.d.newLoad()}
+		in := &inbound{d: c.d, shard: i, receiver: r, load: c.d.newLoad(), rhythm: c.d.newModeration()}
 		c.receive.running.Go(in.run)
 	}
 	return old, running

@@ -35,6 +35,7 @@ type outbound struct {
 	open   []*outBatch
 	spare  *outBatch // for when the budget is used up, and nothing is open; nil: none
 	load   load
+	rhythm moderation
 	waited bool // for sockets, and there are still none
 }
 
@@ -50,20 +51,29 @@ func (o *outbound) run() {
 			return
 		}
 		o.now, o.mtu = o.d.clock.Now(), int(o.d.mtu.Load())
-		drained := false
-		for n, bytes := 1, 0; ; n++ {
-			bytes += len(o.packet.Bytes())
-			o.route()
-			if n == maxDrain || bytes >= maxDrainBytes {
-				break
-			}
-			if ok, err := o.reader.TryRead(&o.packet); !ok || err != nil {
-				drained = true // an error comes again from Read
-				break
-			}
-		}
+		waited := o.packet.Waited
+		packets, drained := o.drain()
 		o.load.note(drained)
 		o.flush()
+		if o.rhythm.note(o.now, packets, waited) && drained {
+			o.rhythm.pause()
+		}
+	}
+}
+
+// drain routes the packet just read and those that can be read without waiting,
+// up to the bounds of a drain.
+func (o *outbound) drain() (packets int, drained bool) {
+	for n, bytes := 1, 0; ; n++ {
+		bytes += len(o.packet.Bytes())
+		packets += o.packet.Segments()
+		o.route()
+		if n == maxDrain || bytes >= maxDrainBytes {
+			return packets, false
+		}
+		if ok, err := o.reader.TryRead(&o.packet); !ok || err != nil {
+			return packets, true // an error comes again from Read
+		}
 	}
 }
 

@@ -16,6 +16,10 @@ type Packet struct {
 	udp        bool
 	cwr        bool         // CWR stays on the first segment only (RFC 3168 section 6.1.2)
 	pseudo     checksum.Sum // of the pseudo-header, without the length
+
+	// Waited says that Read found nothing and waited. False also where the
+	// platform does not tell.
+	Waited bool
 }
 
 // Bytes is the whole (super-)packet from its IP header on: enough to route by

@@ -21,6 +21,7 @@ type reader struct {
 	buf     []byte
 	attempt func(fd uintptr) bool // one read without blocking
 	block   bool                  // argument of attempt
+	dry     bool                  // set by attempt when it found nothing
 	n       int                   // result of attempt
 	err     error                 // result of attempt
 	failed  int                   // reads in a row
@@ -35,8 +36,11 @@ func newReader(d *linuxDevice, conn syscall.RawConn) *reader {
 				break
 			}
 		}
-		// False makes the runtime's poller wait.
-		return r.err != unix.EAGAIN || !r.block
+		if r.err != unix.EAGAIN {
+			return true
+		}
+		r.dry = true
+		return !r.block // false makes the runtime's poller wait
 	}
 	return r
 }
@@ -60,7 +64,7 @@ func (r *reader) passing() bool {
 
 // Read implements Reader.
 func (r *reader) Read(p *Packet) error {
-	r.block = true
+	r.block, r.dry = true, false
 	for {
 		if err := r.conn.Read(r.attempt); err != nil {
 			return r.final(err)
@@ -69,6 +73,7 @@ func (r *reader) Read(p *Packet) error {
 			return r.final(r.err)
 		}
 		if r.take(p) {
+			p.Waited = r.dry
 			return nil
 		}
 	}

@@ -11,6 +11,16 @@ type Clock interface {
 	Wall() time.Time
 }
 
+// Pauser is a Clock that can pause a goroutine for some tens of microseconds.
+type Pauser interface {
+	// Pause keeps the calling thread, and with it the right to run Go code, for
+	// d and what the kernel adds to share timer interrupts (50 us unless the
+	// process was started otherwise). A signal ends it early. It costs less than
+	// time.Sleep, and is exact where that rounds up to milliseconds, but what it
+	// keeps is lost to other goroutines meanwhile.
+	Pause(d time.Duration)
+}
+
 // virtual follows package time, so it obeys testing/synctest.
 type virtual struct{ base time.Time }
 
