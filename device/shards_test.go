@@ -10,6 +10,7 @@ import (
 
 	"culvert/conn"
 	"culvert/device/config"
+	"culvert/noise"
 	"culvert/tun/tuntest"
 )
 
@@ -240,6 +241,28 @@ func TestReceiverServesItsOwn(t *testing.T) {
 		}
 		if !mine {
 			t.Error("the reader of c's socket delivers for b only")
+		}
+	})
+}
+
+// While staged packets have not all got their places on the wire, a reader finds
+// them waiting, so that what came later goes later.
+func TestStagedGoFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, opts Options) {
+		p := newPair(t, opts)
+		to, early := p.a.peer(p.b), 0
+		p.lan.setFate(func(d *datagram) {
+			if noise.Classify(d.data) == noise.TypeTransport && d.from == p.a.outer && !to.stage.waiting() {
+				early++
+			}
+		})
+		p.a.send(p.a.packet4(p.b, "one"))
+		p.a.send(p.a.packet4(p.b, "two"))
+		if n := len(p.b.received()); n != 2 {
+			t.Fatalf("%d packets arrived", n)
+		}
+		if early != 0 {
+			t.Errorf("%d were on their way and nothing was said to wait", early)
 		}
 	})
 }

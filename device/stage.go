@@ -74,10 +74,10 @@ func (d *Device) flushStaged(p *peer, now clock.Time) {
 		copy(b.add(len(packet), paddedSize(len(packet), mtu), outerTOS(packet)), packet)
 		b.data = true
 	}
-	p.stage.reset()
 	if b != nil {
 		d.sendOne(b)
 	}
+	p.stage.reset() // not earlier: who finds nothing waiting sends at once
 }
 
 // dropStaged drops what is staged.
