@@ -61,10 +61,14 @@ func (b *budget) give(n int) {
 	}
 }
 
-// divide divides the budget of the device. Beside it there are, whatever the
-// load: 4,096 handshake messages that wait for a worker and as many that wait to
-// be built, 1,024 events, a batch of one slot for each socket, and what each queue
-// of the interface is read into; in all less than 3 MiB. Peers are not packets.
+// besideBudget bounds, in bytes for a device with one queue, what there is beside
+// the budget whatever the load: 4,096 handshake messages that wait for a worker
+// and as many that wait to be built, 1,024 events, the buckets of the rate limiter, a
+// spare batch of one slot for each of two sockets, and what the interface is read
+// into. Peers are not packets.
+const besideBudget = 5 << 20
+
+// divide divides the budget of the device.
 func (d *Device) divide() error {
 	total, queues := d.opts.Budget, len(d.tun.Readers())
 	if total <= 0 {

@@ -5,8 +5,11 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"unsafe"
 
+	"culvert/conn"
 	"culvert/conn/conntest"
+	"culvert/noise"
 	"culvert/tun/tuntest"
 )
 
@@ -143,6 +146,42 @@ func TestMemoryGoesBackAfterLoad(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is said to be beside the budget is all there is.
+func TestBesideBudget(t *testing.T) {
+	const limiter, tunReader = 2 << 20, 1<<16 + 1<<10
+	spare := conn.SlotSize + maxMerged*(unsafe.Sizeof(inPacket{})+unsafe.Sizeof([]byte{}))
+	sum := handshakeQueue*(unsafe.Sizeof(hsMessage{})+unsafe.Sizeof(&hsMessage{})) +
+		jobQueue*(unsafe.Sizeof(hsJob{})+unsafe.Sizeof(noise.OpenedInitiation{})) +
+		eventQueue*(unsafe.Sizeof(event{})+noise.InitiationSize) +
+		limiter + 2*spare + tunReader
+	if rounded := sum + sum/8; rounded > besideBudget { // as the allocator may
+		t.Errorf("%d bytes, rounded up, not %d", rounded, besideBudget)
+	}
+}
+
+// A batch takes no more than it is charged with, however it is used.
+func TestBatchesAreChargedInFull(t *testing.T) {
+	r := newRig(t, 5, Options{Workers: -1})
+	out, in := r.outboundWork(), r.inboundWork()
+	for range 20 {
+		r.runOutbound(out)
+		r.runInbound(in)
+	}
+	var slice []byte
+	for _, b := range r.d.outPool.free {
+		n := cap(b.mem) + cap(b.packets)*int(unsafe.Sizeof(outPacket{})) + cap(b.runs)*int(unsafe.Sizeof(conn.Run{}))
+		if n > outBatchSize {
+			t.Errorf("an outbound batch has %d bytes, and is charged with %d", n, outBatchSize)
+		}
+	}
+	b := r.in.batch
+	n := len(b.conn.Slots())*conn.SlotSize + cap(b.packets)*int(unsafe.Sizeof(inPacket{})) +
+		cap(b.writes)*int(unsafe.Sizeof(slice)) + len(b.groups)*int(unsafe.Sizeof(inGroup{})+96) // a channel has 96
+	if n > inBatchSize || len(b.groups) > keptGroups {
+		t.Errorf("an inbound batch has %d bytes, and is charged with %d", n, inBatchSize)
+	}
 }
 
 // A budget that could not work is refused, and the interface given up.
