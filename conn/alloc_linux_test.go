@@ -61,3 +61,23 @@ func TestNoAllocations(t *testing.T) {
 		t.Errorf("%v allocations", allocs)
 	}
 }
+
+// A receiver keeps no pointer into the memory of a batch that is gone.
+func TestFreedBatchIsForgotten(t *testing.T) {
+	s := mustListen(t, System(Options{}))
+	r, b := receiver(t, s, ipv4), NewBatch(2)
+	s.Send([]Run{{Data: payload(10), Segment: 10, To: &Endpoint{Remote: loopback(ipv4, s.Port())}}})
+	if err := r.Receive(b); err != nil || len(b.Messages) != 1 {
+		t.Fatal(err, len(b.Messages))
+	}
+	st := b.state.(*receiveState)
+	if st.iovs[0].Base == nil {
+		t.Fatal("the test tests nothing")
+	}
+	b.Free()
+	for i := range st.iovs {
+		if st.iovs[i].Base != nil {
+			t.Errorf("slot %d is still pointed to", i)
+		}
+	}
+}

@@ -111,6 +111,9 @@ func NewBatch(n int) *Batch {
 // Free ends b and what its messages refer to. It is called once, and not while
 // b is with a Receiver. A batch without it stays for as long as the process.
 func (b *Batch) Free() {
+	if st, ok := b.state.(interface{ forget() }); ok {
+		st.forget()
+	}
 	pages.Free(b.memory)
 	*b = Batch{}
 }

@@ -65,6 +65,10 @@ func newReceiveState(slots [][]byte) *receiveState {
 	return st
 }
 
+// forget drops the references to the slots: a receiver keeps the state of its last
+// batch.
+func (st *receiveState) forget() { clear(st.iovs) }
+
 // reset gives the kernel the full lengths again.
 func (st *receiveState) reset() {
 	for i := range st.msgs[:st.dirty] {
