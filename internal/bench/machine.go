@@ -49,3 +49,10 @@ func commit() string {
 	}
 	return strings.TrimSpace(string(out))
 }
+
+// loadAverage is that of the last minute.
+func loadAverage() (load float64) {
+	b, _ := os.ReadFile("/proc/loadavg")
+	_, _ = fmt.Sscan(string(b), &load) // 0 if it is not there
+	return load
+}

@@ -92,7 +92,7 @@ type options struct {
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&o.rounds, "rounds", 3, "how many times each program is measured, by turns")
-	f.IntVar(&o.seconds, "seconds", 3, "length of each throughput measurement in `seconds`")
+	f.IntVar(&o.seconds, "seconds", 2, "length of each throughput measurement in `seconds`")
 	quick := f.Bool("quick", false, "one round, of one second each: whether it works, and the rough figures")
 	f.BoolVar(&o.all, "all", false, "also measure the wireguard-go in PATH, and the floor")
 	names := f.String("tests", strings.Join(defaultTests(), ","), "which tests, `list` separated by commas")
@@ -185,9 +185,17 @@ func run(o options, interrupted <-chan struct{}) (*results, error) {
 		}
 	}
 	r := newResults(o)
+	if load := loadAverage(); load > busyLoad*float64(r.Machine.Cores) {
+		r.note("the machine was busy with something else at the start: load average %s on %d cores", number(load), r.Machine.Cores)
+		progress("note: %s", r.Notes[0])
+	}
 	runAll(r, schedule(o.rounds, o.tests, o.programs), interrupted)
 	return r, nil
 }
+
+// busyLoad is the load average per core above which the machine does something
+// else.
+const busyLoad = 0.3
 
 // newResults has everything but values.
 func newResults(o options) *results {

@@ -26,6 +26,7 @@ const (
 	allowedLoss = 0.01
 	precision   = 1.06 // of the rate: it ends when the bounds are this close
 	lowestRate  = 500  // packets a second: below it nothing is measured
+	highestRate = 1e8  // no sender gets there: the search ends
 	// atRate is the share of the rate that a sender must reach. If it does not
 	// and yet nothing is lost, the sender is the limit.
 	atRate = 0.95
@@ -37,16 +38,16 @@ const (
 // that takes up a short trial's surplus, or luck, does not count.
 //
 // Noise of a busy machine only ever adds loss, or keeps the sender from its
-// rate. So a rate is refused only when all of a few trials lose too much, and the confirmed rate is raised as long as the
-// long trials pass: a refusal that was noise does not stay. The procedure knows
-// nothing about who is measured.
+// rate. So a rate is refused only when all of a few trials lose too much, and
+// the confirmed rate is raised as long as the long trials pass: a refusal that
+// was noise does not stay. The procedure knows nothing about who is measured.
 //
 // start is where it begins; bySender says that the sender and not the tunnel
 // was the limit. If even lowestRate is too much the result is a zero trial.
 func search(start float64, offer func(rate float64, long bool) (trial, error)) (best trial, bySender bool, err error) {
 	s := searcher{offer: offer, bad: math.Inf(1)}
 	rate := max(start, lowestRate)
-	for s.err == nil && s.bad > s.good*precision && rate >= lowestRate {
+	for s.err == nil && s.bad > s.good*precision && rate >= lowestRate && rate < highestRate {
 		s.try(rate, false)
 		switch {
 		case s.good == 0:
@@ -99,26 +100,26 @@ func (s *searcher) try(rate float64, long bool) (passed bool) {
 		s.bad, s.bySender = rate, false
 		return false
 	}
-	s.last, s.good, s.bySender = best, min(rate, best.sent), best.sent < atRate*rate
+	s.last, s.good, s.bySender = best, rate, best.sent < atRate*rate
 	if s.bySender {
-		s.bad = best.sent
+		s.good, s.bad = best.sent, best.sent
 	}
 	return true
 }
 
-// confirm goes down in steps of precision until a long trial passes, and then
-// up until one does not.
+// confirm goes down, in steps that grow, until a long trial passes, and then up
+// until one does not.
 func (s *searcher) confirm() (best trial, bySender bool, err error) {
-	const steps = 6 // at most, either way
 	rate, found := s.good, false
-	for i := 0; i < steps && !found && s.err == nil && rate >= lowestRate; i++ {
+	for step := precision; !found && s.err == nil && rate >= lowestRate; step *= step {
 		if found = s.try(rate, true); !found {
-			rate /= precision
+			rate /= step
 		}
 	}
 	if !found {
 		return trial{}, false, s.err
 	}
+	const steps = 6 // up, at most
 	best = s.last
 	for i := 0; i < steps && !s.bySender; i++ {
 		if rate *= precision; !s.try(rate, true) {

@@ -13,6 +13,7 @@ import (
 type link struct {
 	capacity float64 // packets a second
 	sender   float64 // what can be offered
+	short    float64 // share of the rate that the sender is short of
 	stutter  float64 // share of the trials that lose half, whatever the rate
 	surplus  float64 // packets that a short trial delivers besides
 	r        *rand.Rand
@@ -21,7 +22,7 @@ type link struct {
 
 func (l *link) offer(rate float64, long bool) (trial, error) {
 	l.trials++
-	sent := min(rate, l.sender)
+	sent := min(rate*(1-l.short), l.sender)
 	got := min(sent, l.capacity)
 	if !long {
 		got = min(sent, l.capacity+l.surplus)
@@ -45,13 +46,15 @@ func TestSearchFindsTheRate(t *testing.T) {
 		{"slow", link{capacity: 3e3, sender: 1e6}, 200e3, 3e3, false},
 		{"busy machine", link{capacity: 100e3, sender: 1e6, stutter: 0.3}, 60e3, 100e3, false},
 		{"queues flatter short trials", link{capacity: 100e3, sender: 1e6, surplus: 25e3}, 60e3, 100e3, false},
+		{"short trials say nothing", link{capacity: 100e3, sender: 1e6, surplus: 60e3}, 60e3, 100e3, false},
 		{"the sender is the limit", link{capacity: 500e3, sender: 120e3}, 60e3, 120e3, true},
+		{"the sender is a little slow", link{capacity: 100e3, sender: 1e6, short: 0.045}, 60e3, 100e3, false},
 		{"nothing gets through", link{capacity: 0, sender: 1e6}, 60e3, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := range uint64(20) {
 				c.l.r, c.l.trials = rand.New(rand.NewPCG(seed, 0)), 0
-				best, bySender, err := search(c.start, c.l.offer)
+				best, bySender, err := search(c.start*(1+float64(seed)/100), c.l.offer)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -67,6 +70,24 @@ func TestSearchFindsTheRate(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The search ends whatever the trials say.
+func TestSearchEnds(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		trials := 0
+		search(r.Float64()*1e6, func(rate float64, long bool) (trial, error) {
+			if trials++; trials > 1000 {
+				return trial{}, errors.New("too many trials")
+			}
+			sent := rate * r.Float64()
+			return trial{sent: sent, received: sent * (1 - 0.02*r.Float64()), packets: 1}, nil
+		})
+		if trials > 200 {
+			t.Fatalf("seed %d: %d trials", seed, trials)
+		}
 	}
 }
 
