@@ -61,11 +61,16 @@ func fiftyPeers(p program, s *session) (v values, err error) {
 	if err != nil {
 		return nil, err
 	}
+	inRSS := memory(h.host.Daemon.PID, "VmHWM")
 	out, outOffered, err := h.out(s)
 	if err != nil {
 		return nil, err
 	}
-	v = values{"50 peers least share": min(leastShare(in), leastShare(out)), "RSS peers peak MiB": memory(h.host.Daemon.PID, "VmHWM")}
+	v = values{
+		"50 peers least share":  min(leastShare(in), leastShare(out)),
+		"RSS peers in peak MiB": inRSS,
+		"RSS peers peak MiB":    memory(h.host.Daemon.PID, "VmHWM"),
+	}
 	for _, d := range []struct {
 		name    string
 		counts  []int64
