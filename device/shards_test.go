@@ -154,7 +154,7 @@ func (g *turnstile) Send(runs []conn.Run) {
 func TestReaderServesItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLAN(t)
-		opts := Options{Workers: -1}
+		opts := Options{Workers: -1, Budget: 256 << 20} // for all that waits
 		a, b, c := newShardedHost(t, l, 1, 2, opts), newHost(t, l, 2, opts), newHost(t, l, 3, opts)
 		for _, o := range []*host{b, c} {
 			a.knows(o)
