@@ -9,8 +9,8 @@ import (
 	"culvert/internal/clock"
 )
 
-// budget bounds packet memory, in bytes. What is refused is dropped by its
-// owner with a reason; nobody waits.
+// budget bounds packet memory, in bytes. Nobody waits for it: what is refused is
+// dropped by its owner with a reason, but by readers, who have a spare batch each.
 type budget struct {
 	limit int64
 	used  atomic.Int64 // never above limit

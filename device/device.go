@@ -28,8 +28,8 @@ type Options struct {
 	Clock  clock.Clock  // nil: the system's
 	Rand   io.Reader    // nil: crypto/rand; keys, indices and cookies come from here
 
-	// Budget bounds all packet memory, in bytes: MinBudget at least; 0: derived
-	// from the number of cores.
+	// Budget bounds all packet memory, in bytes: MinBudget at least for each
+	// TUN queue; 0: derived from the numbers of cores and queues.
 	Budget int64
 	// Workers seal and open in parallel when a reader cannot keep up; 0:
 	// derived from the number of cores, negative: none.
