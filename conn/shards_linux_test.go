@@ -264,7 +264,8 @@ func TestShardsStartTogether(t *testing.T) {
 	}
 }
 
-// BenchmarkSendSockets is goroutines sending single datagrams to nobody, through one socket, or through one each: compare -cpu 1 and 2.
+// BenchmarkSendSockets is goroutines sending single datagrams to nobody, through
+// one socket, or through one each: compare -cpu 1 and 2.
 func BenchmarkSendSockets(b *testing.B) {
 	ns := newNamespace(b)
 	ns.ip("link add v0 type veth peer name v1\naddr add 198.51.100.1/24 dev v0\nlink set v0 up\nlink set v1 up\nneigh add 198.51.100.2 lladdr 02:00:00:00:00:02 dev v0")
