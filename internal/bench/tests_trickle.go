@@ -22,13 +22,17 @@ func trickles(t *tunnel, s *session) (values, error) {
 			return nil, err
 		}
 		out, in = usageOf(t.left.Daemon.PID).minus(out), usageOf(t.right.Daemon.PID).minus(in)
-		v[r.name+" out CPU us/packet"] = out.micros(sent.packets)
+		v[r.name+" out CPU us/packet"] = out.micros(received) // what the TUN queue refused cost the daemon nothing
 		v[r.name+" in CPU us/packet"] = in.micros(received)
 		v[r.name+" switches/packet"] = out.plus(in).switchesPer(received)
 		v[r.name+" packets in a burst"] = sent.burst()
 		v[r.name+" packets in the largest burst"] = float64(sent.largest)
 		v[r.name+" sent /s"] = sent.rate()
-		v[r.name+" loss %"] = 100 * max(0, 1-float64(received)/float64(sent.packets))
+		loss := max(0, 1-float64(received)/float64(max(1, sent.packets)))
+		v[r.name+" loss %"] = 100 * loss
+		if loss > allowedLoss {
+			s.note("%s: %.0f %% of the packets were lost in one round: the daemon did not get to run in time", r.name, 100*loss)
+		}
 	}
 	return v, nil
 }
