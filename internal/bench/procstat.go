@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // usage is what a process has used so far, all its threads. A thread that has
@@ -62,14 +64,20 @@ func schedstat(pid int) (sum time.Duration) {
 // ticks reads utime and stime, fields 14 and 15 of proc(5)'s stat, in
 // USER_HZ, which is 100 on every architecture Go runs on.
 func ticks(pid int) time.Duration {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	f := statFields(pid)
 	if len(f) < 13 {
 		return 0
 	}
 	user, _ := strconv.ParseInt(f[11], 10, 64)
 	system, _ := strconv.ParseInt(f[12], 10, 64)
 	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// statFields are the fields of proc(5)'s stat from the third on, which is the
+// state; the second can have blanks in it.
+func statFields(pid int) []string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 }
 
 // memory reads a line such as VmRSS or VmHWM, in MiB.
@@ -82,4 +90,42 @@ func memory(pid int, line string) float64 {
 		}
 	}
 	return 0
+}
+
+// others measures what processes that are not ours use: what the processors
+// did, without this process, the children it has waited for, the kernel's own
+// threads and interrupts, which work for us, too.
+type others struct{ all, ours time.Duration }
+
+func othersNow() (o others) {
+	b, _ := os.ReadFile("/proc/stat")
+	var user, nice, system int64 // USER_HZ, see ticks
+	_, _ = fmt.Sscanf(string(b), "cpu %d %d %d", &user, &nice, &system)
+	o.all = time.Duration(user+nice+system) * 10 * time.Millisecond
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var r unix.Rusage
+		if unix.Getrusage(who, &r) == nil {
+			o.ours += time.Duration(r.Utime.Nano() + r.Stime.Nano())
+		}
+	}
+	o.ours += kernelThreads()
+	return o
+}
+
+// kernelThreads is the processor time of the children of kthreadd, whose
+// process id is always 2.
+func kernelThreads() (sum time.Duration) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		if f := statFields(pid); len(f) > 1 && f[1] == "2" {
+			sum += ticks(pid)
+		}
+	}
+	return sum
+}
+
+// since is how many processors they used on average.
+func (o others) since(begin others, took time.Duration) float64 {
+	return max(0, ((o.all-begin.all)-(o.ours-begin.ours)).Seconds()/took.Seconds())
 }

@@ -71,7 +71,7 @@ func runAll(r *results, steps []step, interrupted <-chan struct{}) {
 	round := make(map[string]values)
 	for i, s := range steps {
 		progress("%3d/%d  %6s left  round %d  %-8s %s", i+1, len(steps), c.left(steps[i:]).Round(time.Second), s.round+1, s.test.name, s.program.Name)
-		begin := time.Now()
+		begin, before := time.Now(), othersNow()
 		v, err := measure(s.test, s.program, &session{r.Seconds, s.program.Name, r})
 		waitIfOver(interrupted)
 		c.note(s.test, time.Since(begin))
@@ -80,6 +80,7 @@ func runAll(r *results, steps []step, interrupted <-chan struct{}) {
 			progress("FAILED: %v", err)
 			continue
 		}
+		v[s.test.name+" CPU of others"] = othersNow().since(before, time.Since(begin))
 		progress("        %s", v)
 		r.add(s.program.Name, v)
 		for name, x := range v {
@@ -94,6 +95,27 @@ func runAll(r *results, steps []step, interrupted <-chan struct{}) {
 			}
 			clear(round)
 		}
+	}
+	r.noteOthers(steps)
+}
+
+// disturbing is how many processors others may use before it is told.
+const disturbing = 0.2
+
+// noteOthers tells how much of the machine others used.
+func (r *results) noteOthers(steps []step) {
+	disturbed, most := 0, 0.0
+	for _, t := range tests {
+		for _, p := range r.Programs {
+			for _, x := range r.Values[p.Name][t.name+" CPU of others"] {
+				if most = max(most, x); x > disturbing {
+					disturbed++
+				}
+			}
+		}
+	}
+	if disturbed > 0 {
+		r.note("other processes used more than %s processors during %d of %d runs, at most %s: do not trust the figures", number(disturbing), disturbed, len(steps), number(most))
 	}
 }
 

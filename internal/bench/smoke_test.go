@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -61,6 +62,16 @@ func TestFloorCarriesTraffic(t *testing.T) {
 	}
 }
 
+func TestBrokenDaemonIsAnError(t *testing.T) {
+	smoke(t)
+	for _, floor := range []bool{false, true} {
+		p := program{Program: nstest.Program{Name: "broken", Args: []string{"false"}}, floor: floor}
+		if _, err := newTunnel(p); err == nil {
+			t.Errorf("floor %v: there is a tunnel without a daemon", floor)
+		}
+	}
+}
+
 // 50 ends have sessions with the daemon that is measured, and packets go both
 // ways.
 func TestEndsTalkToTheHub(t *testing.T) {
@@ -81,6 +92,24 @@ func TestEndsTalkToTheHub(t *testing.T) {
 		if v[name] <= 0 {
 			t.Errorf("%s is %v", name, v[name])
 		}
+	}
+}
+
+// What this process and its children use is not what others use.
+func TestOthersAreNotWe(t *testing.T) {
+	begin, before := time.Now(), othersNow()
+	for time.Since(begin) < 300*time.Millisecond {
+	}
+	after := othersNow()
+	if ours := after.ours - before.ours; ours < 50*time.Millisecond { // a busy machine leaves little
+		t.Errorf("%v of our own", ours)
+	}
+	o := others{all: 5 * time.Second, ours: 3 * time.Second}
+	if got := o.since(others{all: time.Second, ours: time.Second}, 4*time.Second); got != 0.5 {
+		t.Errorf("others use %v processors, not 0.5", got)
+	}
+	if comm, _ := os.ReadFile("/proc/2/comm"); string(comm) == "kthreadd\n" && kernelThreads() == 0 { // no such process in a container
+		t.Error("the kernel's threads have never run")
 	}
 }
 

@@ -33,7 +33,7 @@ func newTunnel(p program) (t *tunnel, err error) {
 	t = &tunnel{lab: lab}
 	defer func() {
 		if err != nil {
-			t.close()
+			lab.Close()
 		}
 	}()
 	if t.left, t.right, err = hosts(lab, "left", "right"); err != nil {
