@@ -34,10 +34,11 @@ import (
 
 func main() {
 	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
 	if err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "bench:", err, "(see -help)")
-		}
+		fmt.Fprintln(os.Stderr, "bench:", err, "(see -help)")
 		os.Exit(2)
 	}
 	interrupted := cleanUpOnSignal()

@@ -11,6 +11,7 @@ type trial struct {
 	daemons        usage   // of both, meanwhile
 	packets        int64   // received
 	burst          float64 // packets sent together, mean
+	disturbed      bool    // other processes used the machine meanwhile
 }
 
 // loss is the share of packets that did not arrive, 0 to 1.
@@ -40,12 +41,13 @@ const (
 // Noise of a busy machine only ever adds loss, or keeps the sender from its
 // rate. So a rate is refused only when all of a few trials lose too much, and
 // the confirmed rate is raised as long as the long trials pass: a refusal that
-// was noise does not stay. The procedure knows nothing about who is measured.
+// was noise does not stay. Some trials that were disturbed do not count at all.
+// The procedure knows nothing about who is measured.
 //
 // start is where it begins; bySender says that the sender and not the tunnel
 // was the limit. If even lowestRate is too much the result is a zero trial.
 func search(start float64, offer func(rate float64, long bool) (trial, error)) (best trial, bySender bool, err error) {
-	s := searcher{offer: offer, bad: math.Inf(1)}
+	s := searcher{offer: offer, bad: math.Inf(1), patience: 20}
 	rate := max(start, lowestRate)
 	for s.err == nil && s.bad > s.good*precision && rate >= lowestRate && rate < highestRate {
 		s.try(rate, false)
@@ -67,6 +69,7 @@ type searcher struct {
 	good, bad float64 // a rate that passed, one that did not
 	last      trial   // that of good
 	bySender  bool    // bad is what the sender could do
+	patience  int     // how many more disturbed trials do not count
 	err       error
 }
 
@@ -84,7 +87,7 @@ func (s *searcher) try(rate float64, long bool) (passed bool) {
 	if long {
 		tries = longTries
 	}
-	for range tries {
+	for ; tries > 0; tries-- {
 		var t trial
 		if t, s.err = s.offer(rate, long); s.err != nil {
 			return false
@@ -94,6 +97,10 @@ func (s *searcher) try(rate float64, long bool) (passed bool) {
 		}
 		if best.sent >= atRate*rate {
 			break
+		}
+		if t.disturbed && s.patience > 0 {
+			s.patience--
+			tries++
 		}
 	}
 	if best.sent == 0 {

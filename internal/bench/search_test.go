@@ -15,6 +15,7 @@ type link struct {
 	sender   float64 // what can be offered
 	short    float64 // share of the rate that the sender is short of
 	stutter  float64 // share of the trials that lose half, whatever the rate
+	told     bool    // those are known to be disturbed
 	surplus  float64 // packets that a short trial delivers besides
 	r        *rand.Rand
 	trials   int
@@ -27,10 +28,11 @@ func (l *link) offer(rate float64, long bool) (trial, error) {
 	if !long {
 		got = min(sent, l.capacity+l.surplus)
 	}
-	if l.r.Float64() < l.stutter {
+	stutters := l.r.Float64() < l.stutter
+	if stutters {
 		got /= 2
 	}
-	return trial{sent: sent, received: got, packets: int64(got)}, nil
+	return trial{sent: sent, received: got, packets: int64(got), disturbed: stutters && l.told}, nil
 }
 
 func TestSearchFindsTheRate(t *testing.T) {
@@ -45,6 +47,7 @@ func TestSearchFindsTheRate(t *testing.T) {
 		{"from above", link{capacity: 100e3, sender: 1e6}, 900e3, 100e3, false},
 		{"slow", link{capacity: 3e3, sender: 1e6}, 200e3, 3e3, false},
 		{"busy machine", link{capacity: 100e3, sender: 1e6, stutter: 0.3}, 60e3, 100e3, false},
+		{"busier machine", link{capacity: 100e3, sender: 1e6, stutter: 0.5, told: true}, 60e3, 100e3, false},
 		{"queues flatter short trials", link{capacity: 100e3, sender: 1e6, surplus: 25e3}, 60e3, 100e3, false},
 		{"short trials say nothing", link{capacity: 100e3, sender: 1e6, surplus: 60e3}, 60e3, 100e3, false},
 		{"the sender is the limit", link{capacity: 500e3, sender: 120e3}, 60e3, 120e3, true},

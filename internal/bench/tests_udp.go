@@ -65,14 +65,16 @@ func found(best trial, bySender bool, name string, s *session) (values, error) {
 
 // try offers UDP at a rate, 0 for all the sender can.
 func try(t *tunnel, s *session, size int, rate, seconds float64) (trial, error) {
-	before := t.usage()
+	begin, before, others := time.Now(), t.usage(), othersNow()
 	sent, received, err := offer(t, s, size, rate, udpGap, seconds)
 	if err != nil {
 		return trial{}, err
 	}
+	used, now := t.usage().minus(before), othersNow()
+	now.ours += used.cpu
 	return trial{
 		sent: sent.rate(), received: float64(received) / sent.seconds, packets: received, burst: sent.burst(),
-		daemons: t.usage().minus(before),
+		daemons: used, disturbed: now.since(others, time.Since(begin)) > disturbing,
 	}, nil
 }
 
