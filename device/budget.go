@@ -19,7 +19,7 @@ type budget struct {
 // Default budget: a share for every core, as workers are by cores, and for every
 // queue what it cannot do without.
 const (
-	budgetBase     = 2 << 20
+	budgetBase     = 4 << 20
 	budgetPerCore  = 2 << 20
 	budgetPerQueue = MinBudget // beyond the first
 )
@@ -35,7 +35,8 @@ const MinBudget = 4 << 20
 
 // What a direction is sure of for each queue, whatever the other one does: a
 // receive batch for the readers of two sockets, and arenas for a reader (and its
-// spare), for the controller, and for one that waits to be sent.
+// spare), for the controller, and for one that waits to be sent. Half of what the
+// budget has beyond that is for reading ahead.
 const (
 	inReserve  = 2 * inBatchSize
 	outReserve = 4 * outBatchSize
@@ -79,10 +80,13 @@ func (d *Device) divide() error {
 	}
 	d.stageBudget.limit = total / 4
 	d.budget.limit = total - d.stageBudget.limit
-	d.outPool = pool[outBatch]{budget: &d.budget, size: outBatchSize, max: int(d.budget.limit) - queues*inReserve, users: queues, keep: queues,
-		make: newOutBatch, drop: (*outBatch).free, short: d.inPool.trim, wake: d.wantSweep}
-	d.inPool = pool[inBatch]{budget: &d.budget, size: inBatchSize, max: int(d.budget.limit) - queues*outReserve, users: queues,
-		make: func() *inBatch { return newInBatch(receiveSlots) }, drop: (*inBatch).free, short: d.outPool.trim, wake: d.wantSweep}
+	ahead := max(0, int(d.budget.limit)-queues*(inReserve+outReserve)) / 2
+	d.outPool = pool[outBatch]{budget: &d.budget, size: outBatchSize, max: int(d.budget.limit) - queues*inReserve - ahead, users: queues, keep: queues,
+		make: newOutBatch, drop: (*outBatch).free, short: func() { d.inPool.trim(); d.readPool.trim() }, wake: d.wantSweep}
+	d.inPool = pool[inBatch]{budget: &d.budget, size: inBatchSize, max: int(d.budget.limit) - queues*outReserve - ahead, users: queues,
+		make: func() *inBatch { return newInBatch(receiveSlots) }, drop: (*inBatch).free, short: func() { d.outPool.trim(); d.readPool.trim() }, wake: d.wantSweep}
+	d.readPool = pool[readChunk]{budget: &d.budget, size: readChunkSize, max: ahead, users: queues,
+		make: newReadChunk, drop: (*readChunk).free, short: func() {}, wake: d.wantSweep}
 	return nil
 }
 
@@ -115,8 +119,8 @@ func (s *sweeper) sweep(d *Device, now clock.Time) {
 		return
 	}
 	s.at = 0
-	in, out := d.inPool.sweep(), d.outPool.sweep()
-	if in || out {
+	in, out, read := d.inPool.sweep(), d.outPool.sweep(), d.readPool.sweep()
+	if in || out || read {
 		s.at = now.Add(sweepEvery)
 	}
 }

@@ -68,6 +68,7 @@ type Device struct {
 	stageBudget budget // of staged packets, so that they cannot starve what flows
 	outPool     pool[outBatch]
 	inPool      pool[inBatch]
+	readPool    pool[readChunk]
 	hsPool      sync.Pool // of *hsMessage
 
 	byKey peerMap
@@ -163,7 +164,7 @@ func (d *Device) start() {
 	}
 	for i, r := range d.tun.Readers() {
 		d.readers.Add(1)
-		go (&outbound{d: d, shard: i, reader: r, load: d.newLoad(), rhythm: d.newModeration()}).run()
+		go (&outbound{d: d, shard: i, reader: r, ahead: backlog{pool: &d.readPool}, load: d.newLoad(), rhythm: d.newModeration()}).run()
 	}
 	d.watcher.Add(1)
 	go d.watch()
@@ -236,6 +237,7 @@ func (d *Device) Close() error {
 		}
 		d.drain()
 		d.inPool.trim()
+		d.readPool.trim()
 		d.outPool.trim()
 		d.goneOnce.Do(func() { close(d.gone) })
 		if err != nil && !errors.Is(err, os.ErrClosed) {

@@ -9,6 +9,7 @@ const (
 	ip4Header   = 20
 	ip6Header   = 40
 	protoICMP   = 1
+	protoTCP    = 6
 	protoUDP    = 17
 	protoICMPv6 = 58
 )

@@ -23,6 +23,10 @@ const (
 	maxDrainBytes = 1 << 18
 )
 
+// maxServeBytes bounds what is sent of a backlog until the interface is looked at
+// again: the longest that a flow which had nothing waiting waits for others.
+const maxServeBytes = 1 << 17
+
 // outbound is one TUN queue's way to the network: drain, route, lay into
 // arenas by peer, reserve counters, seal, send. It is used by one goroutine.
 type outbound struct {
@@ -34,6 +38,7 @@ type outbound struct {
 	mtu    int
 	open   []*outBatch
 	spare  *outBatch // for when the budget is used up, and nothing is open; nil: none
+	ahead  backlog
 	load   load
 	rhythm moderation
 	waited bool // for sockets, and there are still none
@@ -55,6 +60,10 @@ func (o *outbound) run() {
 		packets, drained := o.drain()
 		o.load.note(drained)
 		o.flush()
+		if !drained {
+			more, dry := o.workOff()
+			packets, drained = packets+more, dry
+		}
 		if o.rhythm.note(o.now, packets, waited) && drained {
 			o.rhythm.pause()
 		}
@@ -75,6 +84,54 @@ func (o *outbound) drain() (packets int, drained bool) {
 			return packets, true // an error comes again from Read
 		}
 	}
+}
+
+// workOff reads ahead what waits in the interface, and sends a batch at a time of
+// it and of what comes meanwhile, flow by flow in turn, until nothing is left
+// (drained) or there is no memory to read ahead.
+func (o *outbound) workOff() (packets int, drained bool) {
+	defer o.ahead.rest()
+	for {
+		dry := o.readAhead()
+		o.now, o.mtu = o.d.clock.Now(), int(o.d.mtu.Load())
+		packets += o.serve()
+		empty := o.ahead.n == 0
+		o.load.note(dry && empty)
+		o.flush()
+		if empty {
+			return packets, dry
+		}
+	}
+}
+
+// readAhead fills the backlog; true if nothing is left to be read.
+func (o *outbound) readAhead() (dry bool) {
+	for {
+		o.packet.Into = o.ahead.room()
+		if o.packet.Into == nil {
+			return false
+		}
+		if ok, err := o.reader.TryRead(&o.packet); !ok || err != nil {
+			o.packet.Into = nil
+			return true // an error comes again from Read
+		}
+		o.ahead.push(&o.packet)
+	}
+}
+
+// serve routes as much of the backlog as one batch may be.
+func (o *outbound) serve() (packets int) {
+	for n, bytes := 0, 0; n < maxDrain && bytes < maxServeBytes; n++ {
+		c, ok := o.ahead.pop(&o.packet)
+		if !ok {
+			break
+		}
+		bytes += len(o.packet.Bytes())
+		packets += o.packet.Segments()
+		o.route()
+		o.ahead.done(c)
+	}
+	return packets
 }
 
 // own takes a batch that stays with the reader.

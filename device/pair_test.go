@@ -89,6 +89,9 @@ func (h *host) close() {
 		if n := h.d.inPool.inUse(); n != 0 {
 			h.t.Errorf("%s: %d inbound batches were not given back", h.name, n)
 		}
+		if n := h.d.readPool.inUse(); n != 0 {
+			h.t.Errorf("%s: %d chunks of a backlog were not given back", h.name, n)
+		}
 		if n := h.d.budget.used.Load(); n != 0 {
 			h.t.Errorf("%s: %d bytes of the budget were not given back", h.name, n)
 		}

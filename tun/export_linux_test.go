@@ -69,9 +69,6 @@ func Gather(iovs []unix.Iovec) (all []byte) {
 	return all
 }
 
-// ReadSize is what a read asks for: a byte more than there can be.
-const ReadSize = readSize
-
 // WithOffloads is a device of which only the offloads are set up.
 func WithOffloads(vnet bool, opts Options, setOffload func(fd, flags int) error) Device {
 	d := &linuxDevice{vnet: vnet, sys: &syscalls{setOffload: setOffload}}

@@ -9,16 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readSize is one byte more than a TUN can deliver (a virtio-net header and 64
-// KiB), so that a packet cut off by the buffer is told from one that fits.
-const readSize = virtioLen + 1<<16 + 1
-
 // reader is a queue of a linuxDevice. The closure and the memory are made
 // once, so that a read allocates nothing.
 type reader struct {
 	d       *linuxDevice
 	conn    syscall.RawConn
-	buf     []byte
+	own     []byte
+	buf     []byte                // argument of attempt: own, or a packet's Into
 	attempt func(fd uintptr) bool // one read without blocking
 	block   bool                  // argument of attempt
 	dry     bool                  // set by attempt when it found nothing
@@ -28,7 +25,7 @@ type reader struct {
 }
 
 func newReader(d *linuxDevice, conn syscall.RawConn) *reader {
-	r := &reader{d: d, conn: conn, buf: make([]byte, readSize)}
+	r := &reader{d: d, conn: conn, own: make([]byte, ReadSize)}
 	r.attempt = func(fd uintptr) bool {
 		for {
 			r.n, r.err = d.sys.read(int(fd), r.buf)
@@ -65,6 +62,7 @@ func (r *reader) passing() bool {
 // Read implements Reader.
 func (r *reader) Read(p *Packet) error {
 	r.block, r.dry = true, false
+	r.into(p)
 	for {
 		if err := r.conn.Read(r.attempt); err != nil {
 			return r.final(err)
@@ -82,6 +80,7 @@ func (r *reader) Read(p *Packet) error {
 // TryRead implements Reader.
 func (r *reader) TryRead(p *Packet) (bool, error) {
 	r.block = false
+	r.into(p)
 	for {
 		if err := r.conn.Read(r.attempt); err != nil {
 			return false, r.final(err)
@@ -98,10 +97,17 @@ func (r *reader) TryRead(p *Packet) (bool, error) {
 	}
 }
 
+// into chooses the memory of the next read.
+func (r *reader) into(p *Packet) {
+	if r.buf = r.own; len(p.Into) >= ReadSize {
+		r.buf = p.Into[:ReadSize]
+	}
+}
+
 // take makes p the packet just read, or counts it as malformed.
 func (r *reader) take(p *Packet) bool {
 	b := r.buf[:r.n]
-	if r.n < readSize {
+	if r.n < ReadSize {
 		if !r.d.vnet {
 			if plausibleIP(b) {
 				p.SetBytes(b)
