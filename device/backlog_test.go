@@ -62,11 +62,14 @@ func (q *backlog) take() (flow, seq, size int) {
 // all that they have waiting.
 func TestBacklogServesTheSparse(t *testing.T) {
 	for _, size := range []int{60_000, 1400} {
-		q := newBacklog(16)
-		for seq := range 5 {
+		q := newBacklog(32)
+		for seq := range 8 {
 			for flow := range 4 {
 				q.add(flowPacket(flow, seq, size))
 			}
+		}
+		for range 10 {
+			q.take() // no other flow is new any more
 		}
 		for seq := range 3 {
 			for range 5 {
