@@ -5,13 +5,12 @@ package conn
 import (
 	"errors"
 	"log/slog"
-	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"culvert/internal/offload"
+	"culvert/internal/rawfd"
 )
 
 // linuxNetwork makes sockets that move batches with recvmmsg and sendmmsg.
@@ -65,8 +64,8 @@ type linuxSockets struct {
 // linuxSocket is one UDP socket of one family.
 type linuxSocket struct {
 	family   family
-	conn     *net.UDPConn
-	raw      syscall.RawConn
+	raw      *rawfd.File
+	bound    uint16 // the port
 	sys      *syscalls
 	counters *counters
 	log      *slog.Logger
@@ -78,10 +77,10 @@ type linuxSocket struct {
 
 func (s *linuxSocket) close() error {
 	s.closed.Store(true)
-	return s.conn.Close()
+	return s.raw.Close()
 }
 
-func (s *linuxSocket) port() uint16 { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort().Port() }
+func (s *linuxSocket) port() uint16 { return s.bound }
 
 // each calls f for the sockets there are, family by family.
 func (s *linuxSockets) each(f func(*linuxSocket) error) error {

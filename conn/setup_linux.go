@@ -2,9 +2,11 @@ package conn
 
 import (
 	"net"
+	"os"
 	"syscall"
 
 	"culvert/internal/offload"
+	"culvert/internal/rawfd"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,14 +35,24 @@ func (n *linuxNetwork) open(owner *linuxSockets, f family, port uint16, mark uin
 	return s, s.attach(conn)
 }
 
+// attach takes the socket over from package net, which would have the runtime's
+// poller watch it.
 func (s *linuxSocket) attach(conn *net.UDPConn) error {
+	defer conn.Close()
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		conn.Close()
 		return err
 	}
-	s.conn, s.raw = conn, raw
-	return nil
+	fd, failed := -1, error(nil)
+	if err := raw.Control(func(old uintptr) { fd, failed = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return err
+	}
+	if failed != nil {
+		return os.NewSyscallError("fcntl", failed)
+	}
+	s.bound = conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	s.raw, err = rawfd.New(fd)
+	return err
 }
 
 // setup sets the options of a socket that is not bound yet.

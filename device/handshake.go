@@ -1,7 +1,6 @@
 package device
 
 import (
-	"runtime"
 	"sync"
 
 	"culvert/conn"
@@ -20,7 +19,7 @@ const handshakeQueue = 4096
 const jobQueue = 4096
 
 // defaultHandshakeWorkers leaves cores to the pipes.
-func defaultHandshakeWorkers() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+func defaultHandshakeWorkers(cores int) int { return max(1, cores/2) }
 
 // hsMessage is a handshake message on its way to a worker. It does not count
 // against the budget: there are at most handshakeQueue of them.

@@ -52,7 +52,7 @@ const (
 // from running other goroutines.
 func (d *Device) newModeration() moderation {
 	p, ok := d.clock.(clock.Pauser)
-	if !ok || runtime.GOMAXPROCS(0) < 2 {
+	if !ok || d.opts.Cores < 2 {
 		return moderation{}
 	}
 	return moderation{clock: p}

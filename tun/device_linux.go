@@ -6,9 +6,9 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"culvert/internal/offload"
+	"culvert/internal/rawfd"
 
 	"golang.org/x/sys/unix"
 	wgtun "golang.zx2c4.com/wireguard/tun"
@@ -17,11 +17,10 @@ import (
 // linuxDevice is a TUN interface of Linux with one queue, or several
 // (queues_linux.go).
 type linuxDevice struct {
-	file *os.File
-	conn syscall.RawConn // of file
-	vnet bool            // virtio-net headers are there
+	file *rawfd.File
+	vnet bool // virtio-net headers are there
 	// With several queues: those but the first, and where Write goes for each.
-	more, outs []*queueFile
+	more, outs []*rawfd.File
 
 	name  atomic.Pointer[string]
 	mtu   atomic.Int64
@@ -74,7 +73,7 @@ func Create(name string, mtu int, opts Options) (Device, error) {
 // the library's device closed, which ends its goroutines. Those watch the
 // interface with a write of nothing, which tells up from down no longer on
 // new kernels, and stay in the namespace where it was made.
-func detach(made wgtun.Device) (*os.File, error) {
+func detach(made wgtun.Device) (*rawfd.File, error) {
 	conn, err := made.File().SyscallConn()
 	if err != nil {
 		made.Close()
@@ -93,7 +92,7 @@ func detach(made wgtun.Device) (*os.File, error) {
 		}
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), "/dev/net/tun"), nil
+	return rawfd.New(fd)
 }
 
 // explainCreate says what to do about the usual reasons.
@@ -119,8 +118,6 @@ func FromFile(f *os.File, mtu int, opts Options) (Device, error) {
 		f.Close()
 		return nil, errOneQueue
 	}
-	// Nonblocking files made by os.NewFile are known to the poller; f may
-	// have been made before it was nonblocking, so a duplicate is.
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	f.Close()
 	if err != nil {
@@ -130,7 +127,10 @@ func FromFile(f *os.File, mtu int, opts Options) (Device, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("tun: inherited file: %w", err)
 	}
-	file := os.NewFile(uintptr(fd), "/dev/net/tun")
+	file, err := rawfd.New(fd)
+	if err != nil {
+		return nil, fmt.Errorf("tun: inherited file: %w", err)
+	}
 	d, err := newLinux(file, opts)
 	if err != nil {
 		file.Close()
@@ -140,26 +140,21 @@ func FromFile(f *os.File, mtu int, opts Options) (Device, error) {
 }
 
 // newLinux makes the device of file and sets its offloads.
-func newLinux(file *os.File, opts Options) (*linuxDevice, error) {
-	conn, err := file.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("tun: %w", err)
-	}
+func newLinux(file *rawfd.File, opts Options) (*linuxDevice, error) {
 	d := &linuxDevice{
 		file:    file,
-		conn:    conn,
 		sys:     &kernel,
 		events:  make(chan Event, 4),
 		closing: make(chan struct{}),
 	}
 	var setupErr error
-	if err := conn.Control(func(fd uintptr) { setupErr = d.setup(int(fd), opts) }); err != nil {
+	if err := file.Control(func(fd uintptr) { setupErr = d.setup(int(fd), opts) }); err != nil {
 		return nil, fmt.Errorf("tun: %w", err)
 	}
 	if setupErr != nil {
 		return nil, setupErr
 	}
-	d.readers = []*reader{newReader(d, conn)}
+	d.readers = []*reader{newReader(d, file)}
 	d.writers.New = func() any { return newWriter(d) }
 	return d, nil
 }

@@ -1,6 +1,8 @@
 package tun
 
 import (
+	"culvert/internal/rawfd"
+
 	"errors"
 	"os"
 	"unsafe"
@@ -31,10 +33,17 @@ func CreatePolling(name string, mtu int) (Device, error) {
 
 // OnFile is a device on any file that keeps the bounds of messages.
 func OnFile(f *os.File, vnet bool) Device {
-	d := &linuxDevice{file: f, sys: &kernel, vnet: vnet, events: make(chan Event), closing: make(chan struct{})}
-	d.conn, _ = f.SyscallConn()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		panic(err)
+	}
+	file, err := rawfd.New(fd)
+	if err != nil {
+		panic(err)
+	}
+	d := &linuxDevice{file: file, sys: &kernel, vnet: vnet, events: make(chan Event), closing: make(chan struct{})}
 	d.setName("file")
-	d.readers = []*reader{newReader(d, d.conn)}
+	d.readers = []*reader{newReader(d, file)}
 	d.writers.New = func() any { return newWriter(d) }
 	return d
 }

@@ -3,10 +3,10 @@ package tun
 import (
 	"errors"
 	"fmt"
-	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"culvert/internal/rawfd"
 )
 
 // Several queues (IFF_MULTI_QUEUE): one file each to read from. The kernel puts
@@ -23,12 +23,6 @@ import (
 // the write returns (we do not ask for IFF_NAPI), so which file they go through
 // cannot change their order.
 
-// queueFile is one file of the interface.
-type queueFile struct {
-	file *os.File
-	conn syscall.RawConn
-}
-
 // createQueues is Create for several queues. The package that makes other
 // interfaces makes none with several, and more can be attached only if the first
 // was made so.
@@ -42,9 +36,9 @@ func createQueues(name string, mtu int, opts Options) (Device, error) {
 	if err != nil {
 		return nil, explainCreate(name, err)
 	}
-	d, err := newLinux(first.file, opts)
+	d, err := newLinux(first, opts)
 	if err != nil {
-		first.file.Close()
+		first.Close()
 		return nil, err
 	}
 	if err := d.attach(opts.Queues); err != nil {
@@ -56,7 +50,7 @@ func createQueues(name string, mtu int, opts Options) (Device, error) {
 }
 
 // openQueue attaches one more file to the interface, or makes it.
-func openQueue(name string, flags uint16) (*queueFile, error) {
+func openQueue(name string, flags uint16) (*rawfd.File, error) {
 	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		return nil, err
@@ -70,13 +64,7 @@ func openQueue(name string, flags uint16) (*queueFile, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	file := os.NewFile(uintptr(fd), "/dev/net/tun")
-	conn, err := file.SyscallConn()
-	if err != nil {
-		file.Close()
-		return nil, err
-	}
-	return &queueFile{file, conn}, nil
+	return rawfd.New(fd)
 }
 
 // attach opens the other files. Offloads and the size of the virtio-net header
@@ -88,7 +76,7 @@ func (d *linuxDevice) attach(queues int) error {
 			return err
 		}
 		d.outs = append(d.outs, out)
-		if err := out.detach(); err != nil {
+		if err := detachQueue(out); err != nil {
 			return err
 		}
 	}
@@ -98,37 +86,37 @@ func (d *linuxDevice) attach(queues int) error {
 			return err
 		}
 		d.more = append(d.more, q)
-		d.readers = append(d.readers, newReader(d, q.conn))
+		d.readers = append(d.readers, newReader(d, q))
 	}
 	return nil
 }
 
-// detach leaves a file that can be written to only.
-func (q *queueFile) detach() error {
+// detachQueue leaves a file that can be written to only.
+func detachQueue(q *rawfd.File) error {
 	ifr, err := unix.NewIfreq("")
 	if err != nil {
 		return err
 	}
 	ifr.SetUint16(unix.IFF_DETACH_QUEUE)
 	var failed error
-	err = q.conn.Control(func(fd uintptr) { failed = unix.IoctlIfreq(int(fd), unix.TUNSETQUEUE, ifr) })
+	err = q.Control(func(fd uintptr) { failed = unix.IoctlIfreq(int(fd), unix.TUNSETQUEUE, ifr) })
 	return errors.Join(err, failed)
 }
 
 // out is where a shard writes.
-func (d *linuxDevice) out(shard int) syscall.RawConn {
+func (d *linuxDevice) out(shard int) *rawfd.File {
 	if len(d.outs) == 0 {
-		return d.conn
+		return d.file
 	}
-	return d.outs[shard%len(d.outs)].conn
+	return d.outs[shard%len(d.outs)]
 }
 
 // closeFiles closes every file; with the last one goes the interface.
 func (d *linuxDevice) closeFiles() error {
 	err := d.file.Close()
-	for _, files := range [][]*queueFile{d.more, d.outs} {
+	for _, files := range [][]*rawfd.File{d.more, d.outs} {
 		for _, q := range files {
-			err = errors.Join(err, q.file.Close())
+			err = errors.Join(err, q.Close())
 		}
 	}
 	return err

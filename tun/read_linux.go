@@ -4,16 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"culvert/internal/rawfd"
 )
 
 // reader is a queue of a linuxDevice. The closure and the memory are made
 // once, so that a read allocates nothing.
 type reader struct {
 	d       *linuxDevice
-	conn    syscall.RawConn
+	file    *rawfd.File
 	own     []byte
 	buf     []byte                // argument of attempt: own, or a packet's Into
 	attempt func(fd uintptr) bool // one read without blocking
@@ -24,8 +25,8 @@ type reader struct {
 	failed  int                   // reads in a row
 }
 
-func newReader(d *linuxDevice, conn syscall.RawConn) *reader {
-	r := &reader{d: d, conn: conn, own: make([]byte, ReadSize)}
+func newReader(d *linuxDevice, file *rawfd.File) *reader {
+	r := &reader{d: d, file: file, own: make([]byte, ReadSize)}
 	r.attempt = func(fd uintptr) bool {
 		for {
 			r.n, r.err = d.sys.read(int(fd), r.buf)
@@ -64,7 +65,7 @@ func (r *reader) Read(p *Packet) error {
 	r.block, r.dry = true, false
 	r.into(p)
 	for {
-		if err := r.conn.Read(r.attempt); err != nil {
+		if err := r.file.Read(r.attempt); err != nil {
 			return r.final(err)
 		}
 		if r.err != nil {
@@ -82,7 +83,7 @@ func (r *reader) TryRead(p *Packet) (bool, error) {
 	r.block = false
 	r.into(p)
 	for {
-		if err := r.conn.Read(r.attempt); err != nil {
+		if err := r.file.Read(r.attempt); err != nil {
 			return false, r.final(err)
 		}
 		if r.err == unix.EAGAIN {
@@ -135,7 +136,7 @@ func (r *reader) final(err error) error {
 	// The poller gives up on a file in an error state, which is how it sees
 	// a deleted interface: ask the file itself.
 	r.block = false
-	if again := r.conn.Read(r.attempt); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
+	if again := r.file.Read(r.attempt); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
 		return ErrDeleted
 	}
 	return fmt.Errorf("tun: read %s: %w", r.d.Name(), err)

@@ -275,7 +275,7 @@ func (w *watcher) polled() linkState {
 // control runs f on the file.
 func (d *linuxDevice) control(f func(fd int) error) error {
 	var err error
-	if controlErr := d.conn.Control(func(fd uintptr) { err = f(int(fd)) }); controlErr != nil {
+	if controlErr := d.file.Control(func(fd uintptr) { err = f(int(fd)) }); controlErr != nil {
 		return controlErr
 	}
 	return err

@@ -1,0 +1,165 @@
+package rawfd
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var _ syscall.RawConn = (*File)(nil)
+
+// pair is two ends of a stream, that do not block.
+func pair(t *testing.T) (*File, int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := New(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close(); unix.Close(fds[1]) })
+	return f, fds[1]
+}
+
+// A call waits for what is to be read, and is made again then.
+func TestReadWaits(t *testing.T) {
+	f, other := pair(t)
+	calls := 0
+	var b [8]byte
+	if err := f.Read(func(fd uintptr) bool {
+		calls++
+		n, err := unix.Read(int(fd), b[:])
+		if err == unix.EAGAIN {
+			unix.Write(other, []byte("x")) // it comes only after we have looked
+			return false
+		}
+		return n == 1
+	}); err != nil || calls != 2 || b[0] != 'x' {
+		t.Errorf("%d calls, %q, %v", calls, b[0], err)
+	}
+}
+
+// A call waits for room to write.
+func TestWriteWaits(t *testing.T) {
+	f, other := pair(t)
+	full := 0
+	if err := f.Write(func(fd uintptr) bool {
+		for {
+			_, err := unix.Write(int(fd), make([]byte, 4096))
+			if err == unix.EAGAIN && full == 0 {
+				full++
+				for err == nil || full == 1 { // make room
+					_, err = unix.Read(other, make([]byte, 65536))
+					full++
+				}
+				return false
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			if full > 0 {
+				return true
+			}
+		}
+	}); err != nil || full == 0 {
+		t.Errorf("full %d, %v", full, err)
+	}
+}
+
+// Close ends calls that wait, and later ones; the descriptor lives as long as a call.
+func TestClose(t *testing.T) {
+	f, other := pair(t)
+	waiting := make(chan struct{}, 4)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := f.Read(func(fd uintptr) bool {
+				waiting <- struct{}{}
+				return false
+			}); !errors.Is(err, os.ErrClosed) {
+				t.Errorf("a call that waited: %v", err)
+			}
+		})
+	}
+	for range 4 {
+		<-waiting
+	}
+	if err := f.Control(func(fd uintptr) {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := unix.Write(int(fd), []byte("still open")); err != nil {
+			t.Errorf("the descriptor was closed under a call: %v", err)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	for what, err := range map[string]error{
+		"Control": f.Control(func(uintptr) { t.Error("called") }),
+		"Read":    f.Read(func(uintptr) bool { t.Error("called"); return true }),
+		"Write":   f.Write(func(uintptr) bool { t.Error("called"); return true }),
+		"Close":   f.Close(),
+	} {
+		if !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s after Close: %v", what, err)
+		}
+	}
+	// The other end sees the end: the descriptor is closed.
+	for {
+		n, err := unix.Read(other, make([]byte, 100))
+		if err != nil {
+			t.Errorf("the descriptor was not closed: %v", err)
+		}
+		if n <= 0 {
+			break
+		}
+	}
+}
+
+// A file in an error state that the call says nothing of does not burn the processor.
+func TestErrorState(t *testing.T) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	f, err := New(p[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	unix.Close(p[0]) // no reader: poll says POLLERR, of reading nothing
+	calls, begin := 0, time.Now()
+	if err := f.Read(func(uintptr) bool { calls++; return calls == 5 }); err != nil || calls != 5 {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+	if took := time.Since(begin); took < 2*errorPause {
+		t.Errorf("5 calls in %v", took)
+	}
+}
+
+// Neither waiting nor calling allocates.
+func TestNoAllocations(t *testing.T) {
+	f, other := pair(t)
+	first := true
+	var b [8]byte
+	call := func(fd uintptr) bool {
+		if first = !first; first {
+			unix.Read(int(fd), b[:])
+			return true
+		}
+		unix.Write(other, b[:1])
+		return false
+	}
+	control := func(uintptr) {}
+	if n := testing.AllocsPerRun(100, func() { f.Read(call); f.Control(control) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
