@@ -4,14 +4,18 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
+// controller gives access to a descriptor: a syscall.RawConn, and a rawfd.File.
+type controller interface {
+	Control(func(fd uintptr)) error
+}
+
 // setMark sets the firewall mark of a socket. It needs CAP_NET_ADMIN (or
 // CAP_NET_RAW since Linux 5.17).
-func setMark(c syscall.RawConn, mark uint32) error {
+func setMark(c controller, mark uint32) error {
 	var failed error
 	err := c.Control(func(fd uintptr) {
 		// The option is an int in the system call; the bits are the mark's.

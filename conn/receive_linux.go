@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"culvert/internal/rawfd"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -13,7 +15,8 @@ type linuxReceiver struct {
 	sock  *linuxSocket
 	zones zoneCache
 
-	// read is what RawConn.Read calls. It is made once, with its arguments
+	wait *rawfd.Reader
+	// read is what wait calls. It is made once, with its arguments
 	// and results here, so that a call allocates nothing.
 	read  func(fd uintptr) (done bool)
 	state *receiveState
@@ -33,6 +36,7 @@ func newLinuxReceiver(s *linuxSocket) *linuxReceiver {
 		r.waited = true
 		return false
 	}
+	r.wait = s.raw.NewReader(r.read)
 	return r
 }
 
@@ -98,7 +102,7 @@ func (r *linuxReceiver) Receive(b *Batch) error {
 	b.Messages = b.Messages[:0]
 	for failures := 0; ; {
 		st.reset()
-		if err := r.sock.raw.Read(r.read); err != nil {
+		if err := r.wait.Read(); err != nil {
 			return net.ErrClosed
 		}
 		switch r.errno {

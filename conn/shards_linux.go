@@ -3,7 +3,6 @@ package conn
 import (
 	"net"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,7 +61,7 @@ func (s *linuxSockets) shard(i int) linuxPair {
 
 // hold keeps datagrams from a socket that is not bound yet, until its filter
 // is detached. join lets it be bound to a port that is shared.
-func hold(c syscall.RawConn, join bool) error {
+func hold(c controller, join bool) error {
 	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
 	var failed error
 	if err := c.Control(func(fd uintptr) {
@@ -77,7 +76,7 @@ func hold(c syscall.RawConn, join bool) error {
 }
 
 // setOption sets an option of SOL_SOCKET.
-func setOption(c syscall.RawConn, name, value int) error {
+func setOption(c controller, name, value int) error {
 	var failed error
 	if err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, name, value) }); err != nil {
 		return net.ErrClosed

@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -23,8 +24,8 @@ const (
 	budgetPerQueue = MinBudget // beyond the first
 )
 
-func defaultBudget(cores, queues int) int64 {
-	return budgetBase + budgetPerCore*int64(cores) + budgetPerQueue*int64(queues-1)
+func defaultBudget(queues int) int64 {
+	return budgetBase + budgetPerCore*int64(runtime.GOMAXPROCS(0)) + budgetPerQueue*int64(queues-1)
 }
 
 // MinBudget is the least budget of a device, in bytes for each TUN queue: a
@@ -72,7 +73,7 @@ const besideBudget = 5 << 20
 func (d *Device) divide() error {
 	total, queues := d.opts.Budget, len(d.tun.Readers())
 	if total <= 0 {
-		total = defaultBudget(d.opts.Cores, queues)
+		total = defaultBudget(queues)
 	}
 	if least := MinBudget * int64(queues); total < least && !d.opts.anyBudget {
 		return fmt.Errorf("a budget of %d bytes is too small: the least is %d", total, least)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,9 +31,6 @@ type Options struct {
 	// Budget bounds all packet memory, in bytes: MinBudget at least for each
 	// TUN queue; 0: derived from the numbers of cores and queues.
 	Budget int64
-	// Cores are the processors to plan for, by which other defaults are derived;
-	// 0: GOMAXPROCS.
-	Cores int
 	// Workers seal and open in parallel when a reader cannot keep up; 0:
 	// derived from the number of cores, negative: none.
 	Workers int
@@ -148,11 +144,8 @@ func (d *Device) defaults() {
 	if d.rand == nil {
 		d.rand = crand.Reader
 	}
-	if d.opts.Cores <= 0 {
-		d.opts.Cores = runtime.GOMAXPROCS(0)
-	}
 	if d.opts.Workers == 0 {
-		d.opts.Workers = defaultWorkers(d.opts.Cores)
+		d.opts.Workers = defaultWorkers()
 	}
 	d.byKey.m = make(map[config.PublicKey]*peer)
 	d.gate.limit = ratelimiter.New()
@@ -165,7 +158,7 @@ func (d *Device) start() {
 		d.workers.Add(1)
 		go d.runWorker()
 	}
-	for range defaultHandshakeWorkers(d.opts.Cores) {
+	for range defaultHandshakeWorkers() {
 		d.workers.Add(1)
 		go d.runHandshakes()
 	}

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"runtime"
 	"sync"
 
 	"culvert/conn"
@@ -19,7 +20,7 @@ const handshakeQueue = 4096
 const jobQueue = 4096
 
 // defaultHandshakeWorkers leaves cores to the pipes.
-func defaultHandshakeWorkers(cores int) int { return max(1, cores/2) }
+func defaultHandshakeWorkers() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // hsMessage is a handshake message on its way to a worker. It does not count
 // against the budget: there are at most handshakeQueue of them.

@@ -25,6 +25,7 @@ type inbound struct {
 	now      clock.Time
 	load     load
 	rhythm   moderation
+	shift    shift
 }
 
 // run receives until the socket is closed.
@@ -50,6 +51,7 @@ func (in *inbound) run() {
 		in.now, in.batch.shard = in.d.clock.Now(), in.shard
 		waited, drained := in.batch.conn.Waited, len(in.batch.conn.Messages) < receiveSlots
 		in.load.note(drained)
+		in.shift.note(waited)
 		packets := in.sort()
 		in.dispatch()
 		if in.rhythm.note(in.now, packets, waited) && drained {

@@ -48,11 +48,25 @@ const (
 	yieldEvery = 8
 )
 
+// shift lets another thread watch over what other goroutines wait for. The one
+// that was woken for a reader did so until then, and nobody does while that reader
+// goes on and on: what comes in the other direction would wait until it is done,
+// or for 10 ms.
+type shift struct{ due bool }
+
+// note is called after each read that found something.
+func (s *shift) note(waited bool) {
+	if !waited && s.due {
+		runtime.Gosched() // wakes one that is idle
+	}
+	s.due = waited
+}
+
 // newModeration makes a reader's. Pauses need a second processor: they keep one
 // from running other goroutines.
 func (d *Device) newModeration() moderation {
 	p, ok := d.clock.(clock.Pauser)
-	if !ok || d.opts.Cores < 2 {
+	if !ok || runtime.GOMAXPROCS(0) < 2 {
 		return moderation{}
 	}
 	return moderation{clock: p}

@@ -41,6 +41,7 @@ type outbound struct {
 	ahead  backlog
 	load   load
 	rhythm moderation
+	shift  shift
 	waited bool // for sockets, and there are still none
 }
 
@@ -60,7 +61,9 @@ func (o *outbound) run() {
 		packets, drained := o.drain()
 		o.load.note(drained)
 		o.flush()
+		o.shift.note(waited)
 		if !drained {
+			o.shift.note(false)
 			more, dry := o.workOff()
 			packets, drained = packets+more, dry
 		}

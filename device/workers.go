@@ -1,5 +1,7 @@
 package device
 
+import "runtime"
+
 // A job is one batch to seal or one group to open: one or the other is set.
 type job struct {
 	out *outBatch
@@ -18,7 +20,7 @@ const maxWaiting = 16
 // defaultWorkers is how many workers seal and open: as many as there are cores
 // beyond the two that the readers of TUN and socket keep busy. With two cores
 // or fewer handing over buys no other core's work, so there are none.
-func defaultWorkers(cores int) int { return max(0, cores-2) }
+func defaultWorkers() int { return max(0, runtime.GOMAXPROCS(0)-2) }
 
 // work seals and opens until the queue is closed.
 func (d *Device) runWorker() {

@@ -14,7 +14,7 @@ import (
 // once, so that a read allocates nothing.
 type reader struct {
 	d       *linuxDevice
-	file    *rawfd.File
+	file    *rawfd.Reader
 	own     []byte
 	buf     []byte                // argument of attempt: own, or a packet's Into
 	attempt func(fd uintptr) bool // one read without blocking
@@ -26,7 +26,7 @@ type reader struct {
 }
 
 func newReader(d *linuxDevice, file *rawfd.File) *reader {
-	r := &reader{d: d, file: file, own: make([]byte, ReadSize)}
+	r := &reader{d: d, own: make([]byte, ReadSize)}
 	r.attempt = func(fd uintptr) bool {
 		for {
 			r.n, r.err = d.sys.read(int(fd), r.buf)
@@ -38,8 +38,9 @@ func newReader(d *linuxDevice, file *rawfd.File) *reader {
 			return true
 		}
 		r.dry = true
-		return !r.block // false makes the runtime's poller wait
+		return !r.block // false makes Read wait
 	}
+	r.file = file.NewReader(r.attempt)
 	return r
 }
 
@@ -65,7 +66,7 @@ func (r *reader) Read(p *Packet) error {
 	r.block, r.dry = true, false
 	r.into(p)
 	for {
-		if err := r.file.Read(r.attempt); err != nil {
+		if err := r.file.Read(); err != nil {
 			return r.final(err)
 		}
 		if r.err != nil {
@@ -83,7 +84,7 @@ func (r *reader) TryRead(p *Packet) (bool, error) {
 	r.block = false
 	r.into(p)
 	for {
-		if err := r.file.Read(r.attempt); err != nil {
+		if err := r.file.Read(); err != nil {
 			return false, r.final(err)
 		}
 		if r.err == unix.EAGAIN {
@@ -136,7 +137,7 @@ func (r *reader) final(err error) error {
 	// The poller gives up on a file in an error state, which is how it sees
 	// a deleted interface: ask the file itself.
 	r.block = false
-	if again := r.file.Read(r.attempt); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
+	if again := r.file.Read(); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
 		return ErrDeleted
 	}
 	return fmt.Errorf("tun: read %s: %w", r.d.Name(), err)

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"runtime"
 	"time"
 
 	"culvert/conn"
@@ -86,7 +85,7 @@ func networkOptions(o *options, log *slog.Logger) conn.Options {
 
 // deviceOptions are the device's settings that the command line has.
 func deviceOptions(o *options, name string, log *slog.Logger) (device.Options, error) {
-	settings := device.Options{Logger: log, Budget: int64(o.Memory) << 20, Workers: o.Workers, Cores: placesToWait(o.Queues)}
+	settings := device.Options{Logger: log, Budget: int64(o.Memory) << 20, Workers: o.Workers}
 	if o.StateDir != "" {
 		f, err := statefile.New(o.StateDir, name)
 		if err != nil {
@@ -143,14 +142,4 @@ func ready(p *parent, log *slog.Logger) error {
 		return err
 	}
 	return p.tell(readyWord)
-}
-
-// placesToWait tells how many processors there are to plan for, and lets so many
-// more goroutines run at once as there are readers (of each queue, and of its
-// sockets of both families). A reader waits in a system call, which counts as
-// running for some time; the others must not wait for that.
-func placesToWait(queues int) (cores int) {
-	cores = runtime.GOMAXPROCS(0)
-	runtime.GOMAXPROCS(cores + 3*queues)
-	return cores
 }

@@ -1,27 +1,33 @@
-// Package rawfd waits for a file on the thread of the goroutine that waits, by
-// poll(2), and not in the runtime's poller. That one is woken whenever something
-// happens to a file it knows, also while the file's reader is busy or on its way
-// back: for a reader of packets nearly once a packet, each time on another thread.
+// Package rawfd waits for a file in a way that costs nothing while nobody waits.
+// The runtime's poller is told whatever happens to a file it knows, also while
+// the file's reader is busy: for a reader of packets nearly once a packet, and
+// each time a thread wakes up for nothing.
 package rawfd
 
 import (
 	"errors"
 	"os"
-	"runtime"
 	"sync/atomic"
+	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// A File is an open file with what [syscall.RawConn] asks for, which here
-// allocates nothing. The system calls that are made on it must not block. Safe
+// A File is an open file whose calls allocate nothing. The system calls that are made on it must not block. Safe
 // for concurrent use.
 type File struct {
 	fd    int
 	end   int          // an eventfd: readable when the file is being closed
 	users atomic.Int64 // calls under way, and closing
-	turn  atomic.Int64 // when a call that waits last let other goroutines run, since start
+
+	// The runtime's poller knows an epoll instance that knows fd, and tells of it
+	// only when armed: from a reader's call that finds nothing until the next
+	// event. events belongs to the reader, who holds the lock that raw.Read takes.
+	epoll  *os.File
+	raw    syscall.RawConn // of epoll
+	events [1]unix.EpollEvent
 }
 
 // closing is added to the users by Close.
@@ -34,7 +40,45 @@ func New(fd int) (*File, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("eventfd2", err)
 	}
-	return &File{fd: fd, end: end}, nil
+	f := &File{fd: fd, end: end}
+	if err := f.watch(); err != nil {
+		unix.Close(fd)
+		unix.Close(end)
+		return nil, err
+	}
+	return f, nil
+}
+
+// watch makes the epoll instance, not armed.
+func (f *File) watch() error {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	if err := unix.SetNonblock(ep, true); err != nil { // for os.NewFile, which asks
+		unix.Close(ep)
+		return os.NewSyscallError("fcntl", err)
+	}
+	f.epoll = os.NewFile(uintptr(ep), "epoll")
+	if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, f.fd, new(unix.EpollEvent)); err != nil {
+		f.epoll.Close()
+		return os.NewSyscallError("epoll_ctl", err)
+	}
+	if f.raw, err = f.epoll.SyscallConn(); err != nil {
+		f.epoll.Close()
+	}
+	return err
+}
+
+// arm asks for one event.
+func (r *Reader) arm(ep uintptr) {
+	r.event = unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
+	unix.RawSyscall6(unix.SYS_EPOLL_CTL, ep, unix.EPOLL_CTL_MOD, uintptr(r.f.fd), uintptr(unsafe.Pointer(&r.event)), 0, 0)
+}
+
+// disarm takes the event, if there was one, which ends the arming.
+func (r *Reader) disarm(ep uintptr) {
+	unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, ep, uintptr(unsafe.Pointer(&r.event)), 1, 0, 0, 0)
 }
 
 // acquire keeps the descriptor from being closed; false if that has begun.
@@ -66,6 +110,7 @@ func (f *File) Close() error {
 			break
 		}
 	}
+	f.epoll.Close() // ends a Read that waits
 	_, err := unix.Write(f.end, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	f.release()
 	return os.NewSyscallError("write", err)
@@ -81,39 +126,55 @@ func (f *File) Control(call func(fd uintptr)) error {
 	return nil
 }
 
-// Read calls call until it returns true; in between it waits for something to read.
-func (f *File) Read(call func(fd uintptr) (done bool)) error { return f.until(unix.POLLIN, call) }
-
-// Write calls call until it returns true; in between it waits for room to write.
-func (f *File) Write(call func(fd uintptr) (done bool)) error { return f.until(unix.POLLOUT, call) }
-
-// A goroutine that for 10 ms only returns from system calls counts as one that
-// does not let others run: the runtime takes its place away in every call then, and
-// watches all calls closely for some time, for two context switches each.
-const turnTime = 4 * time.Millisecond
-
-var start = time.Now()
-
-// yield sees to it that the runtime thinks well of who waits.
-func (f *File) yield() {
-	if now := int64(time.Since(start)); now-f.turn.Load() > int64(turnTime) {
-		f.turn.Store(now)
-		runtime.Gosched()
-	}
+// A Reader is one goroutine's way to read a File.
+type Reader struct {
+	f     *File
+	call  func(fd uintptr) (done bool)
+	ready func(ep uintptr) (done bool)
+	armed bool
+	event unix.EpollEvent // argument of system calls
 }
 
-// errorPause is how long until a file in an error state, of which the call knows
-// nothing, is tried again.
-const errorPause = 10 * time.Millisecond
+// NewReader makes a reader that calls call with the descriptor.
+func (f *File) NewReader(call func(fd uintptr) (done bool)) *Reader {
+	r := &Reader{f: f, call: call}
+	r.ready = func(ep uintptr) bool {
+		if r.armed {
+			r.disarm(ep)
+			r.armed = false
+		}
+		if r.call(uintptr(f.fd)) {
+			return true
+		}
+		r.arm(ep)
+		r.armed = true
+		return false
+	}
+	return r
+}
 
-func (f *File) until(events int16, call func(fd uintptr) (done bool)) error {
+// Read makes the call until it returns true; in between it waits for something
+// to read.
+func (r *Reader) Read() error {
+	if !r.f.acquire() {
+		return os.ErrClosed
+	}
+	defer r.f.release()
+	if err := r.f.raw.Read(r.ready); err != nil {
+		return os.ErrClosed
+	}
+	return nil
+}
+
+// Write calls call until it returns true; in between it waits for room to write.
+// It does so on its thread: a full buffer is rare.
+func (f *File) Write(call func(fd uintptr) (done bool)) error {
 	if !f.acquire() {
 		return os.ErrClosed
 	}
 	defer f.release()
 	for !call(uintptr(f.fd)) {
-		f.yield()
-		fds := [2]unix.PollFd{{Fd: int32(f.fd), Events: events}, {Fd: int32(f.end), Events: unix.POLLIN}}
+		fds := [2]unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLOUT}, {Fd: int32(f.end), Events: unix.POLLIN}}
 		_, err := unix.Poll(fds[:], -1)
 		switch {
 		case errors.Is(err, unix.EINTR):
@@ -121,7 +182,7 @@ func (f *File) until(events int16, call func(fd uintptr) (done bool)) error {
 			return os.NewSyscallError("poll", err)
 		case fds[1].Revents != 0:
 			return os.ErrClosed
-		case fds[0].Revents&events == 0:
+		case fds[0].Revents&unix.POLLOUT == 0:
 			if call(uintptr(f.fd)) {
 				return nil
 			}
@@ -130,3 +191,7 @@ func (f *File) until(events int16, call func(fd uintptr) (done bool)) error {
 	}
 	return nil
 }
+
+// errorPause is how long until a file in an error state, of which the call knows
+// nothing, is tried again.
+const errorPause = 10 * time.Millisecond

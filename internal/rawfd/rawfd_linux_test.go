@@ -4,14 +4,11 @@ import (
 	"errors"
 	"os"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-var _ syscall.RawConn = (*File)(nil)
 
 // pair is two ends of a stream, that do not block.
 func pair(t *testing.T) (*File, int) {
@@ -33,7 +30,7 @@ func TestReadWaits(t *testing.T) {
 	f, other := pair(t)
 	calls := 0
 	var b [8]byte
-	if err := f.Read(func(fd uintptr) bool {
+	if err := f.NewReader(func(fd uintptr) bool {
 		calls++
 		n, err := unix.Read(int(fd), b[:])
 		if err == unix.EAGAIN {
@@ -41,7 +38,7 @@ func TestReadWaits(t *testing.T) {
 			return false
 		}
 		return n == 1
-	}); err != nil || calls != 2 || b[0] != 'x' {
+	}).Read(); err != nil || calls != 2 || b[0] != 'x' {
 		t.Errorf("%d calls, %q, %v", calls, b[0], err)
 	}
 }
@@ -78,24 +75,30 @@ func TestClose(t *testing.T) {
 	f, other := pair(t)
 	waiting := make(chan struct{}, 4)
 	var wg sync.WaitGroup
-	for range 4 {
+	call := func(uintptr) bool {
+		waiting <- struct{}{}
+		return false
+	}
+	for unix.SetsockoptInt(f.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1) == nil {
+		if _, err := unix.Write(f.fd, make([]byte, 4096)); err != nil {
+			break // full: Write waits too
+		}
+	}
+	for _, wait := range []func() error{f.NewReader(call).Read, func() error { return f.Write(call) }} {
 		wg.Go(func() {
-			if err := f.Read(func(fd uintptr) bool {
-				waiting <- struct{}{}
-				return false
-			}); !errors.Is(err, os.ErrClosed) {
+			if err := wait(); !errors.Is(err, os.ErrClosed) {
 				t.Errorf("a call that waited: %v", err)
 			}
 		})
 	}
-	for range 4 {
+	for range 2 {
 		<-waiting
 	}
 	if err := f.Control(func(fd uintptr) {
 		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
-		if _, err := unix.Write(int(fd), []byte("still open")); err != nil {
+		if _, err := unix.FcntlInt(fd, unix.F_GETFD, 0); err != nil {
 			t.Errorf("the descriptor was closed under a call: %v", err)
 		}
 	}); err != nil {
@@ -104,7 +107,7 @@ func TestClose(t *testing.T) {
 	wg.Wait()
 	for what, err := range map[string]error{
 		"Control": f.Control(func(uintptr) { t.Error("called") }),
-		"Read":    f.Read(func(uintptr) bool { t.Error("called"); return true }),
+		"Read":    f.NewReader(func(uintptr) bool { t.Error("called"); return true }).Read(),
 		"Write":   f.Write(func(uintptr) bool { t.Error("called"); return true }),
 		"Close":   f.Close(),
 	} {
@@ -130,14 +133,14 @@ func TestErrorState(t *testing.T) {
 	if err := unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
-	f, err := New(p[1])
+	f, err := New(p[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	unix.Close(p[0]) // no reader: poll says POLLERR, of reading nothing
+	unix.Close(p[1]) // no writer: poll says POLLHUP, of writing nothing
 	calls, begin := 0, time.Now()
-	if err := f.Read(func(uintptr) bool { calls++; return calls == 5 }); err != nil || calls != 5 {
+	if err := f.Write(func(uintptr) bool { calls++; return calls == 5 }); err != nil || calls != 5 {
 		t.Errorf("%d calls, %v", calls, err)
 	}
 	if took := time.Since(begin); took < 2*errorPause {
@@ -158,8 +161,33 @@ func TestNoAllocations(t *testing.T) {
 		unix.Write(other, b[:1])
 		return false
 	}
-	control := func(uintptr) {}
-	if n := testing.AllocsPerRun(100, func() { f.Read(call); f.Control(control) }); n != 0 {
+	control, r := func(uintptr) {}, f.NewReader(call)
+	if n := testing.AllocsPerRun(100, func() { r.Read(); f.Control(control) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// No wake-up is lost, whether a byte comes before the reader looks, after it has
+// looked, or while it falls asleep.
+func TestNoWakeUpIsLost(t *testing.T) {
+	f, other := pair(t)
+	const bytes = 20_000
+	read := make(chan struct{}, 1)
+	go func() {
+		for range bytes {
+			unix.Write(other, []byte{1})
+			<-read
+		}
+	}()
+	var b [1]byte
+	r := f.NewReader(func(fd uintptr) bool {
+		n, err := unix.Read(int(fd), b[:])
+		return n == 1 || err != unix.EAGAIN
+	})
+	for i := range bytes {
+		if err := r.Read(); err != nil {
+			t.Fatalf("byte %d: %v", i, err)
+		}
+		read <- struct{}{}
 	}
 }
