@@ -21,7 +21,7 @@ type options struct {
 	LogLevel   string `env:"LOG_LEVEL" placeholder:"LEVEL" help:"What to log on standard error: silent, error, warn, info (as if not given), or debug (also verbose). In the background nothing is logged unless this is given. SIGUSR1 goes to the next level."`
 	MTU        int    `name:"mtu" env:"CULVERT_MTU" placeholder:"BYTES" help:"MTU of the interface at the start: 1420 if not given."`
 
-	Memory   int    `name:"memory" env:"CULVERT_MEMORY" placeholder:"MIB" help:"Bound on the memory for packets in flight, in MiB: 2 and 2 per core if not given. What does not fit is dropped."`
+	Memory   int    `name:"memory" env:"CULVERT_MEMORY" placeholder:"MIB" help:"Bound on the memory for packets in flight, in MiB: 4 and 2 per core if not given. What does not fit is dropped."`
 	Workers  int    `name:"workers" env:"CULVERT_WORKERS" placeholder:"N" help:"Threads that encrypt beside those that read: one per core beyond two if not given, -1 for none."`
 	Queues   int    `name:"queues" env:"CULVERT_QUEUES" placeholder:"N" default:"1" help:"Queues of the interface, and sockets per address family, each with a thread of its own: 1 if not given. Only on Linux, and for an interface that culvert makes."`
 	StateDir string `name:"state-dir" type:"path" env:"CULVERT_STATE_DIR,STATE_DIRECTORY" placeholder:"DIR" help:"Keep the time of the last handshake in DIR, so that a clock that goes back over a restart locks nobody out."`
