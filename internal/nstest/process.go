@@ -8,9 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // runTime is how long a command of Run may take.
@@ -73,7 +77,7 @@ func (n *NS) Start(c Command) (*Process, error) {
 	if n.lab.closed {
 		return nil, errors.New("the lab is closed")
 	}
-	if err := n.Do(cmd.Start); err != nil {
+	if err := n.launch(cmd.Start); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name, err)
 	}
 	p.PID = cmd.Process.Pid
@@ -83,6 +87,33 @@ func (n *NS) Start(c Command) (*Process, error) {
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// launches are done by one thread that lives as long as this process: what it
+// started gets its SIGTERM when the thread that started it ends, and threads end,
+// with the goroutines that were locked to them.
+var launches = sync.OnceValue(func() chan<- func() {
+	todo := make(chan func())
+	go func() { // ends with this process
+		runtime.LockOSThread()
+		for f := range todo {
+			f()
+		}
+	}()
+	return todo
+})
+
+// launch runs start inside the namespace.
+func (n *NS) launch(start func() error) error {
+	done := make(chan error, 1)
+	launches() <- func() {
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("entering namespace %s: %w", n.Label, err)
+			return
+		}
+		done <- start()
+	}
+	return <-done
 }
 
 // environ is our environment without what steers WireGuard daemons.
