@@ -42,6 +42,7 @@ type outbound struct {
 	load   load
 	rhythm moderation
 	shift  shift
+	lone   bool // the last read waited, and found one packet
 	waited bool // for sockets, and there are still none
 }
 
@@ -58,7 +59,8 @@ func (o *outbound) run() {
 		}
 		o.now, o.mtu = o.d.clock.Now(), int(o.d.mtu.Load())
 		waited := o.packet.Waited
-		packets, drained := o.drain()
+		packets, drained := o.drain(waited && o.lone)
+		o.lone = waited && packets == 1
 		o.load.note(drained)
 		o.flush()
 		o.shift.note(waited)
@@ -74,12 +76,16 @@ func (o *outbound) run() {
 }
 
 // drain routes the packet just read and those that can be read without waiting,
-// up to the bounds of a drain.
-func (o *outbound) drain() (packets int, drained bool) {
+// up to the bounds of a drain. Where packets come alone it does not look for more
+// (lone): the next read finds what there is, and most times there is nothing.
+func (o *outbound) drain(lone bool) (packets int, drained bool) {
 	for n, bytes := 1, 0; ; n++ {
 		bytes += len(o.packet.Bytes())
 		packets += o.packet.Segments()
 		o.route()
+		if lone {
+			return packets, true
+		}
 		if n == maxDrain || bytes >= maxDrainBytes {
 			return packets, false
 		}

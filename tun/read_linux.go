@@ -84,7 +84,7 @@ func (r *reader) TryRead(p *Packet) (bool, error) {
 	r.block = false
 	r.into(p)
 	for {
-		if err := r.file.Read(); err != nil {
+		if err := r.file.Try(); err != nil {
 			return false, r.final(err)
 		}
 		if r.err == unix.EAGAIN {
@@ -137,7 +137,7 @@ func (r *reader) final(err error) error {
 	// The poller gives up on a file in an error state, which is how it sees
 	// a deleted interface: ask the file itself.
 	r.block = false
-	if again := r.file.Read(); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
+	if again := r.file.Try(); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
 		return ErrDeleted
 	}
 	return fmt.Errorf("tun: read %s: %w", r.d.Name(), err)

@@ -70,17 +70,6 @@ func (f *File) watch() error {
 	return err
 }
 
-// arm asks for one event.
-func (r *Reader) arm(ep uintptr) {
-	r.event = unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
-	unix.RawSyscall6(unix.SYS_EPOLL_CTL, ep, unix.EPOLL_CTL_MOD, uintptr(r.f.fd), uintptr(unsafe.Pointer(&r.event)), 0, 0)
-}
-
-// disarm takes the event, if there was one, which ends the arming.
-func (r *Reader) disarm(ep uintptr) {
-	unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, ep, uintptr(unsafe.Pointer(&r.event)), 1, 0, 0, 0)
-}
-
 // acquire keeps the descriptor from being closed; false if that has begun.
 func (f *File) acquire() bool {
 	if f.users.Add(1) < closing {
@@ -126,31 +115,45 @@ func (f *File) Control(call func(fd uintptr)) error {
 	return nil
 }
 
-// A Reader is one goroutine's way to read a File.
+// A Reader is one goroutine's way to read a File; a file has one.
 type Reader struct {
 	f     *File
 	call  func(fd uintptr) (done bool)
 	ready func(ep uintptr) (done bool)
 	armed bool
-	event unix.EpollEvent // argument of system calls
+	off   func(ep uintptr)
+	quick int             // reads in a row that did not wait
+	event unix.EpollEvent // argument of a system call
 }
+
+// quickReads in a row that find something end the arming: a reader that waits
+// each time stays armed, which saves it two system calls.
+const quickReads = 2
 
 // NewReader makes a reader that calls call with the descriptor.
 func (f *File) NewReader(call func(fd uintptr) (done bool)) *Reader {
 	r := &Reader{f: f, call: call}
 	r.ready = func(ep uintptr) bool {
-		if r.armed {
-			r.disarm(ep)
-			r.armed = false
-		}
 		if r.call(uintptr(f.fd)) {
 			return true
 		}
-		r.arm(ep)
+		r.quick = -1
+		if r.armed {
+			return false
+		}
+		// What comes from now on is told, what came before is looked for.
+		r.arm(ep, unix.EPOLLIN)
 		r.armed = true
-		return false
+		return r.call(uintptr(f.fd))
 	}
+	r.off = func(ep uintptr) { r.arm(ep, 0) }
 	return r
+}
+
+// arm sets what the poller is told of.
+func (r *Reader) arm(ep uintptr, events uint32) {
+	r.event = unix.EpollEvent{Events: events}
+	unix.RawSyscall6(unix.SYS_EPOLL_CTL, ep, unix.EPOLL_CTL_MOD, uintptr(r.f.fd), uintptr(unsafe.Pointer(&r.event)), 0, 0)
 }
 
 // Read makes the call until it returns true; in between it waits for something
@@ -163,6 +166,20 @@ func (r *Reader) Read() error {
 	if err := r.f.raw.Read(r.ready); err != nil {
 		return os.ErrClosed
 	}
+	if r.quick++; r.quick == quickReads && r.armed {
+		r.armed = false
+		_ = r.f.raw.Control(r.off)
+	}
+	return nil
+}
+
+// Try makes the call once.
+func (r *Reader) Try() error {
+	if !r.f.acquire() {
+		return os.ErrClosed
+	}
+	defer r.f.release()
+	r.call(uintptr(r.f.fd))
 	return nil
 }
 
