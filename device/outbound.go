@@ -20,12 +20,12 @@ const maxOpen = 32
 // last: reads, and bytes (a read can be a super-packet of 64 KiB).
 const (
 	maxDrain      = 128
-	maxDrainBytes = 1 << 18
+	maxDrainBytes = 1 << 17
 )
 
 // maxServeBytes bounds what is sent of a backlog until the interface is looked at
 // again: the longest that a flow which had nothing waiting waits for others.
-const maxServeBytes = 1 << 17
+const maxServeBytes = 1 << 16
 
 // outbound is one TUN queue's way to the network: drain, route, lay into
 // arenas by peer, reserve counters, seal, send. It is used by one goroutine.

@@ -542,7 +542,7 @@ func TestDrain(t *testing.T) {
 		count, drains, sends int
 	}{
 		"small": {single, 3*maxDrain - 1, 3, 3},
-		"large": {super, 10, 2, 10},
+		"large": {super, 10, 4, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

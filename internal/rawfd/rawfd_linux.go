@@ -126,9 +126,9 @@ type Reader struct {
 	event unix.EpollEvent // argument of a system call
 }
 
-// quickReads in a row that find something end the arming: a reader that waits
+// quickReads in a row that find something at once end the arming: a reader that waits
 // each time stays armed, which saves it two system calls.
-const quickReads = 2
+const quickReads = 1
 
 // NewReader makes a reader that calls call with the descriptor.
 func (f *File) NewReader(call func(fd uintptr) (done bool)) *Reader {
