@@ -22,19 +22,13 @@ type linuxReceiver struct {
 	state *receiveState
 	got   int
 	errno unix.Errno
-	// waited is set by read when it found nothing.
-	waited bool
 }
 
 func newLinuxReceiver(s *linuxSocket) *linuxReceiver {
 	r := &linuxReceiver{sock: s}
 	r.read = func(fd uintptr) bool {
 		r.got, r.errno = s.sys.recvmmsg(fd, r.state.msgs)
-		if r.errno != unix.EAGAIN {
-			return true
-		}
-		r.waited = true
-		return false
+		return r.errno != unix.EAGAIN
 	}
 	r.wait = s.raw.NewReader(r.read)
 	return r
@@ -98,18 +92,19 @@ func (r *linuxReceiver) Receive(b *Batch) error {
 		st = newReceiveState(b.slots)
 		b.state = st
 	}
-	r.state, r.waited = st, false
+	r.state = st
 	b.Messages = b.Messages[:0]
 	for failures := 0; ; {
 		st.reset()
-		if err := r.wait.Read(); err != nil {
+		waited, err := r.wait.Read()
+		if err != nil {
 			return net.ErrClosed
 		}
 		switch r.errno {
 		case 0:
 			st.dirty = r.got
 			if r.fill(b, st); len(b.Messages) > 0 {
-				b.Waited = r.waited
+				b.Waited = waited
 				return nil
 			}
 		case unix.EINTR:

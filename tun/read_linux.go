@@ -13,34 +13,26 @@ import (
 // reader is a queue of a linuxDevice. The closure and the memory are made
 // once, so that a read allocates nothing.
 type reader struct {
-	d       *linuxDevice
-	file    *rawfd.Reader
-	own     []byte
-	buf     []byte                // argument of attempt: own, or a packet's Into
-	attempt func(fd uintptr) bool // one read without blocking
-	block   bool                  // argument of attempt
-	dry     bool                  // set by attempt when it found nothing
-	n       int                   // result of attempt
-	err     error                 // result of attempt
-	failed  int                   // reads in a row
+	d      *linuxDevice
+	file   *rawfd.Reader
+	own    []byte
+	buf    []byte // what is read into: own, or a packet's Into
+	n      int    // result of the last read
+	err    error  // result of the last read
+	failed int    // reads in a row
 }
 
 func newReader(d *linuxDevice, file *rawfd.File) *reader {
 	r := &reader{d: d, own: make([]byte, ReadSize)}
-	r.attempt = func(fd uintptr) bool {
+	r.file = file.NewReader(func(fd uintptr) bool { // one read without blocking
 		for {
 			r.n, r.err = d.sys.read(int(fd), r.buf)
 			if r.err != unix.EINTR && !r.passing() {
 				break
 			}
 		}
-		if r.err != unix.EAGAIN {
-			return true
-		}
-		r.dry = true
-		return !r.block // false makes Read wait
-	}
-	r.file = file.NewReader(r.attempt)
+		return r.err != unix.EAGAIN
+	})
 	return r
 }
 
@@ -63,17 +55,17 @@ func (r *reader) passing() bool {
 
 // Read implements Reader.
 func (r *reader) Read(p *Packet) error {
-	r.block, r.dry = true, false
 	r.into(p)
 	for {
-		if err := r.file.Read(); err != nil {
+		waited, err := r.file.Read()
+		if err != nil {
 			return r.final(err)
 		}
 		if r.err != nil {
 			return r.final(r.err)
 		}
 		if r.take(p) {
-			p.Waited = r.dry
+			p.Waited = waited
 			return nil
 		}
 	}
@@ -81,7 +73,6 @@ func (r *reader) Read(p *Packet) error {
 
 // TryRead implements Reader.
 func (r *reader) TryRead(p *Packet) (bool, error) {
-	r.block = false
 	r.into(p)
 	for {
 		if err := r.file.Try(); err != nil {
@@ -136,7 +127,6 @@ func (r *reader) final(err error) error {
 	}
 	// The poller gives up on a file in an error state, which is how it sees
 	// a deleted interface: ask the file itself.
-	r.block = false
 	if again := r.file.Try(); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
 		return ErrDeleted
 	}

@@ -1,7 +1,7 @@
-// Package rawfd waits for a file in a way that costs nothing while nobody waits.
-// The runtime's poller is told whatever happens to a file it knows, also while
-// the file's reader is busy: for a reader of packets nearly once a packet, and
-// each time a thread wakes up for nothing.
+// Package rawfd waits for a file in a way that costs nothing while its reader is
+// busy. The runtime's poller is told whatever happens to a file it knows, also
+// then: for a reader of packets nearly once a packet, and each time a thread
+// wakes up for nothing.
 package rawfd
 
 import (
@@ -15,19 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A File is an open file whose calls allocate nothing. The system calls that are made on it must not block. Safe
-// for concurrent use.
+// A File is an open file whose calls allocate nothing. The system calls that are
+// made on it must not block. Safe for concurrent use.
 type File struct {
 	fd    int
 	end   int          // an eventfd: readable when the file is being closed
 	users atomic.Int64 // calls under way, and closing
 
 	// The runtime's poller knows an epoll instance that knows fd, and tells of it
-	// only when armed: from a reader's call that finds nothing until the next
-	// event. events belongs to the reader, who holds the lock that raw.Read takes.
-	epoll  *os.File
-	raw    syscall.RawConn // of epoll
-	events [1]unix.EpollEvent
+	// only when armed: from a reader's call that finds nothing until one that
+	// finds something at once.
+	epoll *os.File
+	raw   syscall.RawConn // of epoll
 }
 
 // closing is added to the users by Close.
@@ -117,18 +116,14 @@ func (f *File) Control(call func(fd uintptr)) error {
 
 // A Reader is one goroutine's way to read a File; a file has one.
 type Reader struct {
-	f     *File
-	call  func(fd uintptr) (done bool)
-	ready func(ep uintptr) (done bool)
-	armed bool
-	off   func(ep uintptr)
-	quick int             // reads in a row that did not wait
-	event unix.EpollEvent // argument of a system call
+	f      *File
+	call   func(fd uintptr) (done bool)
+	ready  func(ep uintptr) (done bool) // call, and arming where it finds nothing
+	disarm func(ep uintptr)
+	armed  bool            // stays while each Read waits: that saves two system calls
+	dry    bool            // set by ready where call found nothing
+	event  unix.EpollEvent // argument of a system call
 }
-
-// quickReads in a row that find something at once end the arming: a reader that waits
-// each time stays armed, which saves it two system calls.
-const quickReads = 1
 
 // NewReader makes a reader that calls call with the descriptor.
 func (f *File) NewReader(call func(fd uintptr) (done bool)) *Reader {
@@ -137,7 +132,7 @@ func (f *File) NewReader(call func(fd uintptr) (done bool)) *Reader {
 		if r.call(uintptr(f.fd)) {
 			return true
 		}
-		r.quick = -1
+		r.dry = true
 		if r.armed {
 			return false
 		}
@@ -146,7 +141,7 @@ func (f *File) NewReader(call func(fd uintptr) (done bool)) *Reader {
 		r.armed = true
 		return r.call(uintptr(f.fd))
 	}
-	r.off = func(ep uintptr) { r.arm(ep, 0) }
+	r.disarm = func(ep uintptr) { r.arm(ep, 0) }
 	return r
 }
 
@@ -157,23 +152,24 @@ func (r *Reader) arm(ep uintptr, events uint32) {
 }
 
 // Read makes the call until it returns true; in between it waits for something
-// to read.
-func (r *Reader) Read() error {
+// to read. It tells whether the first call found nothing.
+func (r *Reader) Read() (waited bool, err error) {
 	if !r.f.acquire() {
-		return os.ErrClosed
+		return false, os.ErrClosed
 	}
 	defer r.f.release()
+	r.dry = false
 	if err := r.f.raw.Read(r.ready); err != nil {
-		return os.ErrClosed
+		return r.dry, os.ErrClosed
 	}
-	if r.quick++; r.quick == quickReads && r.armed {
+	if r.armed && !r.dry {
 		r.armed = false
-		_ = r.f.raw.Control(r.off)
+		_ = r.f.raw.Control(r.disarm)
 	}
-	return nil
+	return r.dry, nil
 }
 
-// Try makes the call once.
+// Try makes the call once, whatever it returns.
 func (r *Reader) Try() error {
 	if !r.f.acquire() {
 		return os.ErrClosed

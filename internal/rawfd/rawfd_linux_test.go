@@ -30,7 +30,7 @@ func TestReadWaits(t *testing.T) {
 	f, other := pair(t)
 	calls := 0
 	var b [8]byte
-	if err := f.NewReader(func(fd uintptr) bool {
+	if waited, err := f.NewReader(func(fd uintptr) bool {
 		calls++
 		n, err := unix.Read(int(fd), b[:])
 		if err == unix.EAGAIN {
@@ -38,8 +38,8 @@ func TestReadWaits(t *testing.T) {
 			return false
 		}
 		return n == 1
-	}).Read(); err != nil || calls != 2 || b[0] != 'x' {
-		t.Errorf("%d calls, %q, %v", calls, b[0], err)
+	}).Read(); err != nil || !waited || calls != 2 || b[0] != 'x' {
+		t.Errorf("%d calls, waited: %v, %q, %v", calls, waited, b[0], err)
 	}
 }
 
@@ -84,7 +84,8 @@ func TestClose(t *testing.T) {
 			break // full: Write waits too
 		}
 	}
-	for _, wait := range []func() error{f.NewReader(call).Read, func() error { return f.Write(call) }} {
+	read := func() error { _, err := f.NewReader(call).Read(); return err }
+	for _, wait := range []func() error{read, func() error { return f.Write(call) }} {
 		wg.Go(func() {
 			if err := wait(); !errors.Is(err, os.ErrClosed) {
 				t.Errorf("a call that waited: %v", err)
@@ -105,9 +106,10 @@ func TestClose(t *testing.T) {
 		t.Error(err)
 	}
 	wg.Wait()
+	_, readErr := f.NewReader(func(uintptr) bool { t.Error("called"); return true }).Read()
 	for what, err := range map[string]error{
 		"Control": f.Control(func(uintptr) { t.Error("called") }),
-		"Read":    f.NewReader(func(uintptr) bool { t.Error("called"); return true }).Read(),
+		"Read":    readErr,
 		"Write":   f.Write(func(uintptr) bool { t.Error("called"); return true }),
 		"Close":   f.Close(),
 	} {
@@ -185,7 +187,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 		return n == 1 || err != unix.EAGAIN
 	})
 	for i := range bytes {
-		if err := r.Read(); err != nil {
+		if _, err := r.Read(); err != nil {
 			t.Fatalf("byte %d: %v", i, err)
 		}
 		read <- struct{}{}
