@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"culvert/internal/clock"
 	"culvert/tun"
 	"culvert/tun/tuntest"
 )
@@ -187,6 +188,43 @@ func TestFlowHash(t *testing.T) {
 	if hash(short) == hash(flowPacket(1, 1, 10)) || hash(tuntest.UDP(a, b, nil)[:40:40]) == hash(tuntest.UDP(a, b, nil)) {
 		t.Error("ports that are not there")
 	}
+}
+
+// yieldingClock counts how often it was asked to let others run.
+type yieldingClock struct {
+	clock.Clock
+	yields int
+}
+
+func (c *yieldingClock) Yield() { c.yields++ }
+
+// A reader with a long backlog lets other threads run now and then, and one
+// without never does.
+func TestBacklogLetsOthersRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &yieldingClock{Clock: clock.Virtual()}
+		p := newPair(t, Options{Workers: -1, Budget: 32 << 20, Clock: c})
+		p.connect()
+		super := tuntest.Super(tuntest.TCP(netip.AddrPortFrom(p.a.inner4, 80), netip.AddrPortFrom(p.b.inner4, 4000), tuntest.TCPHeader{}, make([]byte, 60_000)), 1200, 0)
+		send := func(n int) int {
+			c.yields = 0
+			r := new(listReader)
+			for range n {
+				r.packets = append(r.packets, super)
+			}
+			p.a.d.readers.Add(1)
+			(&outbound{d: p.a.d, reader: r, ahead: backlog{pool: &p.a.d.readPool}, load: p.a.d.newLoad()}).run()
+			return c.yields
+		}
+		drained, served := maxDrainBytes/len(super)+1, maxServeBytes/len(super)+1
+		if n := send(drained - 1); n != 0 {
+			t.Errorf("%d times in one drain", n)
+		}
+		batches := 10 * yieldBatches
+		if n := send(drained + batches*served + 1); n != 10 {
+			t.Errorf("%d times in %d batches", n, batches)
+		}
+	})
 }
 
 // A packet behind a megabyte of another flow is sent before most of that.

@@ -27,6 +27,12 @@ const (
 // again: the longest that a flow which had nothing waiting waits for others.
 const maxServeBytes = 1 << 16
 
+// yieldBatches of a backlog are sent, and then other threads let run that wait for
+// the processor: who has so much to send would else keep it until its time slice
+// ends, some milliseconds. What it has sent waits that long where the receiver is
+// on this machine, and so does every program that has an answer to give.
+const yieldBatches = 4
+
 // outbound is one TUN queue's way to the network: drain, route, lay into
 // arenas by peer, reserve counters, seal, send. It is used by one goroutine.
 type outbound struct {
@@ -100,7 +106,8 @@ func (o *outbound) drain(lone bool) (packets int, drained bool) {
 // (drained) or there is no memory to read ahead.
 func (o *outbound) workOff() (packets int, drained bool) {
 	defer o.ahead.rest()
-	for {
+	others, _ := o.d.clock.(clock.Yielder)
+	for n := 1; ; n++ {
 		dry := o.readAhead()
 		o.now, o.mtu = o.d.clock.Now(), int(o.d.mtu.Load())
 		packets += o.serve()
@@ -109,6 +116,9 @@ func (o *outbound) workOff() (packets int, drained bool) {
 		o.flush()
 		if empty {
 			return packets, dry
+		}
+		if n%yieldBatches == 0 && others != nil {
+			others.Yield()
 		}
 	}
 }

@@ -21,6 +21,14 @@ type Pauser interface {
 	Pause(d time.Duration)
 }
 
+// Yielder is a Clock that can leave the processor to other threads.
+type Yielder interface {
+	// Yield lets other threads of the machine run that wait for this processor; the
+	// calling one goes on when the scheduler thinks it is its turn (sched_yield(2)).
+	// A system call if there are none. The right to run Go code is kept.
+	Yield()
+}
+
 // virtual follows package time, so it obeys testing/synctest.
 type virtual struct{ base time.Time }
 
