@@ -62,7 +62,7 @@ lint: check ## check, and staticcheck if it is there
 	else echo "staticcheck is not installed (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
 
 deps: ## install (as root) or name the programs that tests and benchmarks need
-	scripts/deps gcc ip wg wg-quick nft ping iperf3 tcpdump ethtool setpriv
+	scripts/deps gcc ip tc wg wg-quick nft ping iperf3 tcpdump ethtool setpriv
 
 # Under sudo there may be no go: then what was built before is installed.
 install: ## install the daemon, its manual page and its systemd unit

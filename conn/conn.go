@@ -28,7 +28,7 @@ type Sockets interface {
 	Receivers() []Receiver
 
 	// Send sends every run and tries each one whatever became of the others.
-	// It blocks only while the kernel's send buffer is full. It fills in Err
+	// It blocks only while the kernel's send buffer is full: on Linux for 100 ms at most. It fills in Err
 	// and SourceLost of each run. It does not keep runs or their data.
 	Send(runs []Run)
 

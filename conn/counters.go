@@ -5,10 +5,10 @@ import "sync/atomic"
 // counters are the counts of Stats, changed by any goroutine, at most a few
 // times per call.
 type counters struct {
-	received, receiveCalls, receiveErrors, truncated atomic.Uint64
-	sent, sendCalls, sendErrors, noBuffers, blocked  atomic.Uint64
-	gsoFallbacks, gsoTableFull                       atomic.Uint64
-	sourceLost, routeChecks, routeDeferred           atomic.Uint64
+	received, receiveCalls, receiveErrors, truncated            atomic.Uint64
+	sent, sendCalls, sendErrors, noBuffers, blocked, bufferFull atomic.Uint64
+	gsoFallbacks, gsoTableFull                                  atomic.Uint64
+	sourceLost, routeChecks, routeDeferred                      atomic.Uint64
 }
 
 func (c *counters) stats() Stats {
@@ -22,6 +22,7 @@ func (c *counters) stats() Stats {
 		SendErrors:    c.sendErrors.Load(),
 		NoBuffers:     c.noBuffers.Load(),
 		Blocked:       c.blocked.Load(),
+		BufferFull:    c.bufferFull.Load(),
 		GSOFallbacks:  c.gsoFallbacks.Load(),
 		GSOTableFull:  c.gsoTableFull.Load(),
 		SourceLost:    c.sourceLost.Load(),

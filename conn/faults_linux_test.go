@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"culvert/internal/offload"
 
@@ -175,8 +176,42 @@ func TestFallbackWithABadDatagram(t *testing.T) {
 	}
 }
 
-// A send buffer that stays full holds a sender up until the sockets are closed.
-func TestSendBufferFullForEver(t *testing.T) {
+// A send buffer that stays full costs its socket's messages, after one wait, until
+// something fits again. The other socket knows nothing of it.
+func TestSendBufferStaysFull(t *testing.T) {
+	full := true
+	k := &fakeKernel{rule: func(m sentMessage) unix.Errno {
+		if full && m.to.Addr().Is4() {
+			return unix.EAGAIN
+		}
+		return 0
+	}}
+	s := k.listen(t)
+	s.v4.patience = time.Millisecond
+	send := func(lost bool, blocked, dropped uint64) {
+		t.Helper()
+		runs := []Run{{Data: []byte("abc"), Segment: 1, To: peer1}, {Data: []byte("x"), To: peer6}, {Data: []byte("d"), To: peer2}}
+		s.Send(runs)
+		if runs[1].Err != nil || (runs[0].Err == errFull) != lost || (runs[2].Err == errFull) != lost {
+			t.Errorf("%v, %v, %v", runs[0].Err, runs[1].Err, runs[2].Err)
+		}
+		if st := s.Stats(); st.Blocked != blocked || st.BufferFull != dropped {
+			t.Errorf("%d times waited, %d messages dropped, not %d and %d", st.Blocked, st.BufferFull, blocked, dropped)
+		}
+	}
+	send(true, 1, 2)
+	send(true, 1, 4)
+	full = false
+	send(false, 1, 4)
+	full = true
+	send(true, 2, 6)
+	if whyOff(s, peer1.Remote.Addr().String()) != "" || whyOff(s, "") != "" {
+		t.Error("GSO is blamed for it")
+	}
+}
+
+// Closing the sockets ends a wait for room in the send buffer.
+func TestCloseEndsFullSendBuffer(t *testing.T) {
 	tried := make(chan struct{}, 100)
 	k := &fakeKernel{rule: func(sentMessage) unix.Errno {
 		select {
@@ -186,6 +221,7 @@ func TestSendBufferFullForEver(t *testing.T) {
 		return unix.EAGAIN
 	}}
 	s := k.listen(t)
+	s.v4.patience = time.Hour
 	runs := []Run{{Data: []byte("x"), To: peer1}, {Data: []byte("y"), To: peer2}}
 	done := make(chan struct{})
 	go func() { s.Send(runs); close(done) }() // ends with Close

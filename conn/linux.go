@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"culvert/internal/offload"
 	"culvert/internal/rawfd"
@@ -73,6 +74,8 @@ type linuxSocket struct {
 	gso      governor
 	zones    zoneTable
 	closed   atomic.Bool
+	patience time.Duration // with a full send buffer
+	full     atomic.Bool   // it stayed full for that long, and nothing has fitted since
 }
 
 func (s *linuxSocket) close() error {

@@ -54,6 +54,7 @@ type Stats struct {
 	SendErrors uint64 `json:"send_errors"` // runs that ended with Err
 	NoBuffers  uint64 `json:"no_buffers"`  // ENOBUFS and ENOMEM seen; each is tried once more
 	Blocked    uint64 `json:"blocked"`     // times a full send buffer was waited for
+	BufferFull uint64 `json:"buffer_full"` // messages dropped because it stayed full
 
 	GSOFallbacks uint64 `json:"gso_fallbacks"` // GSO messages refused and sent one by one
 	// GSOTableFull counts destinations that refuse GSO and could not be

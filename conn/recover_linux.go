@@ -27,6 +27,10 @@ func (x *sender) recover(i int, errno unix.Errno) {
 		x.oneByOne(o, e)
 		return
 	}
+	if err == unix.EAGAIN {
+		x.sock.counters.bufferFull.Add(1)
+		err = errFull
+	}
 	if err != nil && o.run.Err == nil {
 		o.run.Err = err
 	}

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"net"
+	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -165,14 +166,18 @@ func (x *sender) flush() {
 }
 
 // transmit makes one successful system call for messages from first on, or
-// fails at first with x.errno. It waits while the send buffer is full.
+// fails at first with x.errno. It waits while the send buffer is full, within the
+// socket's patience.
 func (x *sender) transmit(first, end int) (sent int, err error) {
 	x.window = x.msgs[first:end]
 	for {
 		// Control, unlike Write, holds no lock that would make senders queue.
-		if err = x.sock.raw.Control(x.try); err == nil && x.errno == unix.EAGAIN {
+		if err = x.sock.raw.Control(x.try); err == nil && x.errno == unix.EAGAIN && !x.sock.full.Load() {
 			x.sock.counters.blocked.Add(1)
-			err = x.sock.raw.Write(x.tryWait)
+			if err = x.sock.raw.Write(x.sock.patience, x.tryWait); err == os.ErrDeadlineExceeded {
+				x.sock.full.Store(true)
+				err = nil
+			}
 		}
 		if err != nil {
 			x.errno = 0
@@ -187,6 +192,9 @@ func (x *sender) transmit(first, end int) (sent int, err error) {
 		}
 		if x.errno != 0 {
 			return 0, nil
+		}
+		if x.sock.full.Load() {
+			x.sock.full.Store(false)
 		}
 		sent = min(x.sent, end-first)
 		n := x.countDatagrams(first, first+sent)

@@ -15,7 +15,7 @@ import (
 // may not, because without it packets would take a wrong way. join makes it one
 // more on a port that sockets of ours share.
 func (n *linuxNetwork) open(owner *linuxSockets, f family, port uint16, mark uint32, join bool) (*linuxSocket, error) {
-	s := &linuxSocket{family: f, sys: n.sys, counters: &owner.counters, log: owner.log}
+	s := &linuxSocket{family: f, sys: n.sys, patience: sendPatience, counters: &owner.counters, log: owner.log}
 	conn, err := n.sys.listen(f, port, func(c syscall.RawConn) error {
 		var failed error
 		if err := c.Control(func(fd uintptr) { failed = s.setup(int(fd), n.opts) }); err != nil {
@@ -57,8 +57,8 @@ func (s *linuxSocket) attach(conn *net.UDPConn) error {
 
 // setup sets the options of a socket that is not bound yet.
 func (s *linuxSocket) setup(fd int, opts Options) error {
-	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
-	growBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
+	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receiveBuffer)
+	growBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
 	for _, o := range familyOptions(s.family) {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
 			s.log.Debug("UDP socket option not available", "family", s.family, "option", o.what, "error", err)
@@ -114,8 +114,8 @@ func familyOptions(f family) []socketOption {
 
 // growBuffer sets a buffer size beyond the system's limit if it may, else as
 // far as the limit goes.
-func growBuffer(fd, force, plain int) {
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, socketBuffer) != nil {
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, socketBuffer)
+func growBuffer(fd, force, plain, size int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) != nil {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, size)
 	}
 }

@@ -179,23 +179,28 @@ func (r *Reader) Try() error {
 	return nil
 }
 
-// Write calls call until it returns true; in between it waits for room to write.
-// It does so on its thread: a full buffer is rare.
-func (f *File) Write(call func(fd uintptr) (done bool)) error {
+// Write calls call until it returns true; in between it waits for room to write,
+// but no longer than that: then the error is os.ErrDeadlineExceeded. It waits on
+// its thread: a full buffer is rare.
+func (f *File) Write(within time.Duration, call func(fd uintptr) (done bool)) error {
 	if !f.acquire() {
 		return os.ErrClosed
 	}
 	defer f.release()
-	for !call(uintptr(f.fd)) {
+	for end := time.Now().Add(within); !call(uintptr(f.fd)); {
+		left := time.Until(end)
+		if left <= 0 {
+			return os.ErrDeadlineExceeded
+		}
 		fds := [2]unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLOUT}, {Fd: int32(f.end), Events: unix.POLLIN}}
-		_, err := unix.Poll(fds[:], -1)
+		_, err := unix.Poll(fds[:], int(min(left, time.Minute)/time.Millisecond)+1)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case err != nil:
 			return os.NewSyscallError("poll", err)
 		case fds[1].Revents != 0:
 			return os.ErrClosed
-		case fds[0].Revents&unix.POLLOUT == 0:
+		case fds[0].Revents != 0 && fds[0].Revents&unix.POLLOUT == 0:
 			if call(uintptr(f.fd)) {
 				return nil
 			}

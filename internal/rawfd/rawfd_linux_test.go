@@ -47,7 +47,7 @@ func TestReadWaits(t *testing.T) {
 func TestWriteWaits(t *testing.T) {
 	f, other := pair(t)
 	full := 0
-	if err := f.Write(func(fd uintptr) bool {
+	if err := f.Write(time.Hour, func(fd uintptr) bool {
 		for {
 			_, err := unix.Write(int(fd), make([]byte, 4096))
 			if err == unix.EAGAIN && full == 0 {
@@ -70,6 +70,28 @@ func TestWriteWaits(t *testing.T) {
 	}
 }
 
+// It does not wait for longer than it is told.
+func TestWriteGivesUp(t *testing.T) {
+	f, _ := pair(t)
+	calls := 0
+	call := func(fd uintptr) bool { // fills the file, which nobody reads
+		calls++
+		var err error
+		for err == nil {
+			_, err = unix.Write(int(fd), make([]byte, 4096))
+		}
+		return false
+	}
+	const within = 20 * time.Millisecond
+	begin := time.Now()
+	if err := f.Write(within, call); err != os.ErrDeadlineExceeded || calls < 2 || time.Since(begin) < within {
+		t.Errorf("%v after %v and %d calls", err, time.Since(begin), calls)
+	}
+	if err := f.Write(0, call); err != os.ErrDeadlineExceeded {
+		t.Error(err)
+	}
+}
+
 // Close ends calls that wait, and later ones; the descriptor lives as long as a call.
 func TestClose(t *testing.T) {
 	f, other := pair(t)
@@ -85,7 +107,7 @@ func TestClose(t *testing.T) {
 		}
 	}
 	read := func() error { _, err := f.NewReader(call).Read(); return err }
-	for _, wait := range []func() error{read, func() error { return f.Write(call) }} {
+	for _, wait := range []func() error{read, func() error { return f.Write(time.Hour, call) }} {
 		wg.Go(func() {
 			if err := wait(); !errors.Is(err, os.ErrClosed) {
 				t.Errorf("a call that waited: %v", err)
@@ -110,7 +132,7 @@ func TestClose(t *testing.T) {
 	for what, err := range map[string]error{
 		"Control": f.Control(func(uintptr) { t.Error("called") }),
 		"Read":    readErr,
-		"Write":   f.Write(func(uintptr) bool { t.Error("called"); return true }),
+		"Write":   f.Write(time.Hour, func(uintptr) bool { t.Error("called"); return true }),
 		"Close":   f.Close(),
 	} {
 		if !errors.Is(err, os.ErrClosed) {
@@ -142,7 +164,7 @@ func TestErrorState(t *testing.T) {
 	defer f.Close()
 	unix.Close(p[1]) // no writer: poll says POLLHUP, of writing nothing
 	calls, begin := 0, time.Now()
-	if err := f.Write(func(uintptr) bool { calls++; return calls == 5 }); err != nil || calls != 5 {
+	if err := f.Write(time.Hour, func(uintptr) bool { calls++; return calls == 5 }); err != nil || calls != 5 {
 		t.Errorf("%d calls, %v", calls, err)
 	}
 	if took := time.Since(begin); took < 2*errorPause {
