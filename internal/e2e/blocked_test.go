@@ -5,6 +5,7 @@ package e2e
 import (
 	"net"
 	"testing"
+	"time"
 
 	"culvert/internal/nstest"
 )
@@ -22,6 +23,26 @@ func TestBlockedPeerDelaysNobody(t *testing.T) {
 	flood(t, s.hub.NS, leafTun(0), 48<<20)
 	pings(t, s.hub.NS, leafTun(1), 5)
 	pings(t, s.leaves[1].NS, hubTun, 5)
+}
+
+// A peer that is sent as much as TCP can, and sends it too, leaves the others
+// their turn: each packet of theirs gets through at once, and none is lost.
+func TestFloodingPeerDelaysNobody(t *testing.T) {
+	t.Parallel()
+	s := newStar(t, 2)
+	moved := func() int64 { p := peer(t, s.hub, s.leaves[0]); return p.RX + p.TX }
+	for _, direction := range []string{"-4", "-R"} {
+		before := moved()
+		stream, err := nstest.StartIperf(s.hub.NS, s.leaves[0].NS, leafTun(0), "-t", "30", "-P", "4", direction)
+		must(t, err)
+		eventually(t, 10*time.Second, "traffic", func() bool { return moved() > before+(100<<20) })
+		pings(t, s.hub.NS, leafTun(1), 10)
+		pings(t, s.leaves[1].NS, hubTun, 10)
+		before = moved()
+		pings(t, s.hub.NS, leafTun(1), 1)
+		eventually(t, 10*time.Second, "more traffic", func() bool { return moved() > before })
+		must(t, stream.Stop())
+	}
 }
 
 // flood sends that many bytes into the tunnel, as UDP.
