@@ -31,7 +31,7 @@ const maxServeBytes = 1 << 16
 // the processor: who has so much to send would else keep it until its time slice
 // ends, some milliseconds. What it has sent waits that long where the receiver is
 // on this machine, and so does every program that has an answer to give.
-const yieldBatches = 4
+const yieldBatches = 6
 
 // outbound is one TUN queue's way to the network: drain, route, lay into
 // arenas by peer, reserve counters, seal, send. It is used by one goroutine.
