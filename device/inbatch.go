@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"culvert/conn"
+	"culvert/internal/aead"
 	"culvert/internal/clock"
 	"culvert/noise"
 )
@@ -138,10 +139,18 @@ func (g *inGroup) add(buf []byte, msg *conn.Message) {
 
 // open authenticates and decrypts every packet in place.
 func (g *inGroup) open() {
-	for pk := g.head(); pk != nil; pk = g.after(pk) {
-		counter := binary.LittleEndian.Uint64(pk.buf[8:])
-		if !g.key.keys.Recv.Open(pk.buf[noise.TransportHeaderSize:], counter) {
-			pk.bad = DropBadTag
+	var together [cryptoBatch]aead.Message
+	for pk := g.head(); pk != nil; {
+		first, n := pk, 0
+		for ; pk != nil && n < cryptoBatch; pk = g.after(pk) {
+			together[n] = aead.Message{Buf: pk.buf[noise.TransportHeaderSize:], Counter: binary.LittleEndian.Uint64(pk.buf[8:])}
+			n++
+		}
+		g.key.keys.Recv.OpenBatch(together[:n])
+		for i, p := 0, first; i < n; i, p = i+1, g.after(p) {
+			if together[i].Bad {
+				p.bad = DropBadTag
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"culvert/conn"
+	"culvert/internal/aead"
 	"culvert/internal/clock"
 	"culvert/internal/pages"
 	"culvert/noise"
@@ -38,6 +39,9 @@ type outPacket struct {
 	size int32 // on the wire
 	tos  byte
 }
+
+// cryptoBatch is how many messages are sealed, or opened, at once.
+const cryptoBatch = 32
 
 // An outBatch is packets of one peer, sealed with consecutive counters of one
 // key and laid next to each other in one arena, which is also the UDP GSO
@@ -118,13 +122,19 @@ func (b *outBatch) add(n, padded int, tos byte) []byte {
 // seal writes the headers and encrypts in place (paper, section 5.4.6).
 func (b *outBatch) seal() {
 	counter := b.counter
-	for _, pk := range b.packets {
-		m := b.mem[pk.off : pk.off+pk.size]
-		binary.LittleEndian.PutUint32(m, uint32(noise.TypeTransport))
-		binary.LittleEndian.PutUint32(m[4:], b.key.keys.RemoteIndex)
-		binary.LittleEndian.PutUint64(m[8:], counter)
-		b.key.keys.Send.Seal(m[noise.TransportHeaderSize:], counter)
-		counter++
+	var together [cryptoBatch]aead.Message
+	for rest := b.packets; len(rest) > 0; {
+		n := min(len(rest), cryptoBatch)
+		for i, pk := range rest[:n] {
+			m := b.mem[pk.off : pk.off+pk.size]
+			binary.LittleEndian.PutUint32(m, uint32(noise.TypeTransport))
+			binary.LittleEndian.PutUint32(m[4:], b.key.keys.RemoteIndex)
+			binary.LittleEndian.PutUint64(m[8:], counter)
+			together[i] = aead.Message{Buf: m[noise.TransportHeaderSize:], Counter: counter}
+			counter++
+		}
+		b.key.keys.Send.SealBatch(together[:n])
+		rest = rest[n:]
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"culvert/conn"
 	"culvert/device"
+	"culvert/internal/aead"
 	"culvert/internal/offload"
 	"culvert/ipc"
 	"culvert/tun"
@@ -36,7 +37,9 @@ type report struct {
 	Workers     int   `json:"workers"`
 	Readers     int   `json:"readers"`
 	Handing     int   `json:"readers_handing_over"`
-	Evicted     int64 `json:"uapi_clients_evicted"`
+	// AEAD is what batches of packets are sealed and opened with: avx512, or generic.
+	AEAD    string `json:"aead"`
+	Evicted int64  `json:"uapi_clients_evicted"`
 
 	Offloads []offload.State   `json:"offloads"`
 	Drops    map[string]uint64 `json:"drops"`
@@ -59,7 +62,7 @@ func (d *reporter) Report() any {
 		Version: versionString(), Interface: d.name(), PID: os.Getpid(), Uptime: int64(time.Since(d.start).Seconds()),
 		Goroutines: runtime.NumGoroutine(), RSS: residentMemory(),
 		Up: s.Up, ListenPort: s.Port, MTU: s.MTU, Peers: s.Peers, Indices: s.Indices,
-		MemoryUsed: s.Memory, MemoryLimit: s.Budget, Workers: s.Workers, Readers: s.Readers, Handing: s.Handing,
+		MemoryUsed: s.Memory, MemoryLimit: s.Budget, Workers: s.Workers, Readers: s.Readers, Handing: s.Handing, AEAD: aead.Kernel(),
 		Offloads: s.Offloads, Drops: s.Drops,
 	}
 	if r.Offloads == nil {

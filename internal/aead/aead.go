@@ -1,6 +1,7 @@
 // Package aead is the seam for ChaCha20-Poly1305 (RFC 8439): everything that
-// seals or opens a message goes through it, so that faster kernels slot in here
-// and nowhere else. Today it is golang.org/x/crypto/chacha20poly1305.
+// seals or opens a message goes through it. Batches are for internal/chachapoly
+// where that has a kernel for the processor; all else is done by
+// golang.org/x/crypto/chacha20poly1305.
 package aead
 
 import (
@@ -8,6 +9,8 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"culvert/internal/chachapoly"
 )
 
 // Sizes in bytes.
@@ -21,12 +24,15 @@ const (
 type Key struct {
 	aead   cipher.AEAD
 	secret *[KeySize]byte // the key inside aead, to wipe it; nil if it was not found
+	lanes  chachapoly.Key // the same key, for batches
 }
 
 // New copies key; the caller may wipe its own.
 func New(key *[KeySize]byte) *Key {
 	a := newAEAD(key)
-	return &Key{aead: a, secret: secretOf(a, key)}
+	k := &Key{aead: a, secret: secretOf(a, key)}
+	k.lanes.Init(key)
+	return k
 }
 
 // Seal encrypts in place: buf holds n bytes of plaintext, then Overhead bytes
@@ -67,6 +73,7 @@ func (k *Key) Wipe() {
 	if k.secret != nil {
 		clear(k.secret[:])
 	}
+	k.lanes.Wipe()
 	*k = Key{}
 }
 

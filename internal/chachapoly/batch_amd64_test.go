@@ -1,0 +1,233 @@
+package chachapoly
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"golang.org/x/crypto/chacha20poly1305"
+	"golang.org/x/sys/unix"
+)
+
+func supported(t testing.TB) {
+	if !Supported {
+		t.Skip("this processor has no AVX-512 with IFMA")
+	}
+}
+
+// reference seals with x/crypto.
+func reference(key *[KeySize]byte, plain []byte, counter uint64) []byte {
+	a, err := chacha20poly1305.New(key[:])
+	if err != nil {
+		panic(err)
+	}
+	var nonce [12]byte
+	binary.LittleEndian.PutUint64(nonce[4:], counter)
+	return a.Seal(nil, nonce[:], plain, nil)
+}
+
+// check seals and opens messages of those sizes, against x/crypto.
+func check(t *testing.T, r *rand.Rand, sizes []int) {
+	t.Helper()
+	var secret [KeySize]byte
+	random(r, secret[:])
+	var k Key
+	k.Init(&secret)
+	arena := make([]byte, 0, 1<<17)
+	var messages []Message
+	var want, plain [][]byte
+	for _, n := range sizes {
+		counter := r.Uint64()
+		gap := r.IntN(70) // any alignment
+		arena = append(arena, make([]byte, gap+n+Overhead+1)...)
+		if cap(arena) != 1<<17 && len(messages) > 0 {
+			t.Fatal("the arena moved")
+		}
+		buf := arena[len(arena)-1-n-Overhead : len(arena)-1 : len(arena)-1]
+		random(r, buf)
+		plain = append(plain, bytes.Clone(buf[:n]))
+		want = append(want, reference(&secret, buf[:n], counter))
+		messages = append(messages, Message{Buf: buf, Counter: counter})
+	}
+	k.Seal(messages)
+	for i, m := range messages {
+		if !bytes.Equal(m.Buf, want[i]) {
+			t.Fatalf("sizes %v: message %d is sealed differently", sizes, i)
+		}
+	}
+	// Some are damaged, at one bit anywhere.
+	damaged := make([]bool, len(messages))
+	for i := range messages {
+		if r.IntN(4) == 0 {
+			damaged[i] = true
+			at := r.IntN(len(want[i]))
+			messages[i].Buf[at] ^= 1 << r.IntN(8)
+			want[i] = bytes.Clone(messages[i].Buf)
+		}
+	}
+	k.Open(messages)
+	for i, m := range messages {
+		switch {
+		case m.Bad != damaged[i]:
+			t.Fatalf("sizes %v: message %d, damaged: %v, bad: %v", sizes, i, damaged[i], m.Bad)
+		case m.Bad && !bytes.Equal(m.Buf, want[i]):
+			t.Fatalf("sizes %v: message %d is bad, and was changed", sizes, i)
+		case !m.Bad && !bytes.Equal(m.Buf[:len(plain[i])], plain[i]):
+			t.Fatalf("sizes %v: message %d opens to something else", sizes, i)
+		}
+	}
+}
+
+func random(r *rand.Rand, b []byte) {
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+}
+
+// Every size up to two packets, alone and in batches of all shapes.
+func TestAgainstXCrypto(t *testing.T) {
+	supported(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 3000 {
+		check(t, r, []int{n})
+	}
+	for count := 1; count <= 3*Batch+1; count++ {
+		for range 20 {
+			sizes := make([]int, count)
+			same := r.IntN(1500)
+			for i := range sizes {
+				switch r.IntN(3) {
+				case 0:
+					sizes[i] = r.IntN(1500)
+				case 1:
+					sizes[i] = r.IntN(130)
+				default:
+					sizes[i] = same
+				}
+			}
+			check(t, r, sizes)
+		}
+	}
+	check(t, r, []int{70_000})
+	check(t, r, []int{0, 65_519, 16, 0, 1})
+}
+
+// Numbers that make every carry of Poly1305 happen, and accumulators next to the
+// prime: blocks of ones and of zeros, and keys of both.
+func TestPolyEdges(t *testing.T) {
+	supported(t)
+	r := rand.New(rand.NewPCG(3, 4))
+	for round := range 20_000 {
+		m := mac8{}
+		w := new(work)
+		messages := make([]Message, 8)
+		n := 16 * (1 + r.IntN(9))
+		for i := range messages {
+			buf := make([]byte, n+Overhead)
+			for j := 0; j < n; j += 8 {
+				v := []uint64{0, ^uint64(0), ^uint64(4), 1, r.Uint64()}[r.IntN(5)]
+				binary.LittleEndian.PutUint64(buf[j:], v)
+			}
+			messages[i].Buf = buf
+			for j := 0; j < 32; j += 8 {
+				v := []uint64{0, ^uint64(0), 1, 5, r.Uint64()}[r.IntN(5)]
+				binary.LittleEndian.PutUint64(w.keys[i][j:], v)
+			}
+		}
+		m.begin(w, messages, 0)
+		m.rest(w, messages, 0)
+		for i := range messages {
+			lo, hi := m.tag(i, &w.keys[i])
+			var got [16]byte
+			binary.LittleEndian.PutUint64(got[:], lo)
+			binary.LittleEndian.PutUint64(got[8:], hi)
+			text := append(bytes.Clone(messages[i].Buf[:n]), make([]byte, 16)...)
+			binary.LittleEndian.PutUint64(text[n+8:], uint64(n))
+			if want := polyOracle(&w.keys[i], text); got != want {
+				t.Fatalf("round %d, key %x, text %x: tag %x, not %x", round, w.keys[i], text, got, want)
+			}
+		}
+	}
+}
+
+// Nothing is read or written beyond a message, before or behind.
+func TestStaysWithinMessages(t *testing.T) {
+	supported(t)
+	const page = 4096
+	mem, err := unix.Mmap(-1, 0, 3*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(mem)
+	for _, guard := range []int{0, 2 * page} {
+		if err := unix.Mprotect(mem[guard:guard+page], unix.PROT_NONE); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var k Key
+	k.Init(&[KeySize]byte{1})
+	for n := range 1600 {
+		for _, buf := range [][]byte{mem[page : page+n+Overhead], mem[2*page-n-Overhead : 2*page]} {
+			m := []Message{{Buf: buf[:len(buf):len(buf)], Counter: uint64(n)}}
+			k.Seal(m)
+			if k.Open(m); m[0].Bad {
+				t.Fatalf("%d bytes do not open", n)
+			}
+		}
+	}
+}
+
+func TestNoAllocations(t *testing.T) {
+	supported(t)
+	var k Key
+	k.Init(&[KeySize]byte{1})
+	messages := batch(32, 1424)
+	if n := testing.AllocsPerRun(100, func() {
+		k.Seal(messages)
+		k.Open(messages)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func batch(count, size int) []Message {
+	messages := make([]Message, count)
+	arena := make([]byte, count*(size+Overhead))
+	for i := range messages {
+		messages[i] = Message{Buf: arena[i*(size+Overhead):][:size+Overhead], Counter: uint64(i)}
+	}
+	return messages
+}
+
+func BenchmarkBatch(b *testing.B) {
+	supported(b)
+	var secret [KeySize]byte
+	var k Key
+	k.Init(&secret)
+	x, _ := chacha20poly1305.New(secret[:])
+	for _, size := range []int{80, 256, 1424, 8900} {
+		for _, count := range []int{1, 4, 8, 16, 32} {
+			messages := batch(count, size)
+			run := func(name string, f func()) {
+				b.Run(fmt.Sprintf("%s/%d/%d", name, size, count), func(b *testing.B) {
+					b.SetBytes(int64(size * count))
+					for b.Loop() {
+						f()
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*count), "ns/msg")
+				})
+			}
+			run("seal", func() { k.Seal(messages) })
+			run("open", func() { k.Open(messages) })
+			var nonce [12]byte
+			run("xcrypto-seal", func() {
+				for _, m := range messages {
+					binary.LittleEndian.PutUint64(nonce[4:], m.Counter)
+					x.Seal(m.Buf[:0], nonce[:], m.Buf[:size], nil)
+				}
+			})
+		}
+	}
+}
