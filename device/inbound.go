@@ -50,7 +50,7 @@ func (in *inbound) run() {
 		}
 		in.now, in.batch.shard = in.d.clock.Now(), in.shard
 		waited, drained := in.batch.conn.Waited, len(in.batch.conn.Messages) < receiveSlots
-		in.load.note(drained)
+		in.load.note(!behind(in.batch.conn))
 		in.shift.note(waited)
 		packets := in.sort()
 		in.dispatch()
@@ -58,6 +58,21 @@ func (in *inbound) run() {
 			in.rhythm.pause()
 		}
 	}
+}
+
+// behind says whether a receive shows that its reader does not keep up: it was
+// full, or so much was there at once that one job for a worker is full of it. That
+// a few were there means nothing, they come in bursts. (Where it is not told
+// whether a receive waited, the amount has to do.)
+func behind(b *conn.Batch) bool {
+	if len(b.Messages) == receiveSlots {
+		return true
+	}
+	bytes := 0
+	for i := range b.Messages {
+		bytes += len(b.Messages[i].Data)
+	}
+	return !b.Waited && bytes >= maxGroup
 }
 
 // end gives back the memory of a reader that has ended.

@@ -5,8 +5,9 @@ import "sync/atomic"
 // load is the one place where a reader decides whether it does the work itself
 // (lowest latency, no wake-ups) or hands it to the workers, which pays only
 // when another core is free and the reader cannot keep up. It cannot keep up
-// when several times in a row a drain or a receive ends because it is full and not
-// because nothing is left, or a backlog remains. Hysteresis: as many that end
+// when several times in a row a drain ends because it is full and not because
+// nothing is left, or a backlog remains, or a receive found much at once (behind).
+// Hysteresis: as many that end
 // because nothing is left switch back.
 type load struct {
 	workers bool // there are workers

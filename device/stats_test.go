@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"culvert/conn"
 	"culvert/internal/offload"
 )
 
@@ -59,4 +60,27 @@ func TestDropsInStats(t *testing.T) {
 			t.Error(log)
 		}
 	})
+}
+
+// What a receive says about its reader: see behind.
+func TestBehind(t *testing.T) {
+	for _, c := range []struct {
+		messages, size int
+		waited, want   bool
+	}{
+		{1, 100, false, false},
+		{receiveSlots, 100, true, true},
+		{receiveSlots - 1, 100, false, false},
+		{2, maxGroup / 2, false, true},
+		{2, maxGroup / 2, true, false},
+		{2, maxGroup/2 - 1, false, false},
+	} {
+		b := &conn.Batch{Waited: c.waited}
+		for range c.messages {
+			b.Messages = append(b.Messages, conn.Message{Data: make([]byte, c.size)})
+		}
+		if got := behind(b); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
 }
