@@ -10,6 +10,7 @@ import (
 
 	"culvert/conn"
 	"culvert/device"
+	"culvert/internal/aead"
 	"culvert/internal/statefile"
 	"culvert/ipc"
 	"culvert/tun"
@@ -85,6 +86,9 @@ func networkOptions(o *options, log *slog.Logger) conn.Options {
 
 // deviceOptions are the device's settings that the command line has.
 func deviceOptions(o *options, name string, log *slog.Logger) (device.Options, error) {
+	if aead.Failed() {
+		log.Warn("the kernel for this processor's AVX-512 computes wrongly and is not used; please report it", "using", aead.Kernel())
+	}
 	settings := device.Options{Logger: log, Budget: int64(o.Memory) << 20, Workers: o.Workers}
 	if o.StateDir != "" {
 		f, err := statefile.New(o.StateDir, name)

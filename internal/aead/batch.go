@@ -2,7 +2,7 @@ package aead
 
 import (
 	"bytes"
-	"os"
+	"fmt"
 	"sync"
 
 	"culvert/internal/chachapoly"
@@ -59,7 +59,7 @@ func batched(n int) int {
 	if rest := n % chachapoly.Batch; rest < leastBatch {
 		n -= rest
 	}
-	if n == 0 || Kernel() != "avx512" {
+	if n == 0 || Kernel() != AVX512 {
 		return 0
 	}
 	return n
@@ -108,18 +108,48 @@ func selfTest(seal, open func(*chachapoly.Key, []Message)) bool {
 	return true
 }
 
-// Environment names the variable that pins what batches are computed with:
-// "generic" is x/crypto, whatever the processor has. For tests and support.
-const Environment = "CULVERT_AEAD"
+// Kernels by name.
+const (
+	AVX512  = "avx512"  // internal/chachapoly
+	Generic = "generic" // x/crypto
+)
 
-// Kernel is what batches are computed with: "avx512", or "generic". It is chosen
-// once: by what the processor has, and by a test against x/crypto, which it must
-// pass.
-func Kernel() string { return kernel() }
+// asked is what Use was told.
+var asked string
 
-var kernel = sync.OnceValue(func() string {
-	if os.Getenv(Environment) == "generic" || !chachapoly.Supported || !selfTest((*chachapoly.Key).Seal, (*chachapoly.Key).Open) {
-		return "generic"
+// Use pins what batches are computed with; "" is the choice that Kernel makes. It
+// is for before the first key. An error says what is possible.
+func Use(kernel string) error {
+	switch {
+	case kernel != "" && kernel != AVX512 && kernel != Generic:
+		return fmt.Errorf("must be %s or %s, not %q", AVX512, Generic, kernel)
+	case kernel == AVX512 && !chachapoly.Supported:
+		return fmt.Errorf("%s needs a processor with AVX-512 (F, BW, VL, DQ, IFMA), which this one is not", AVX512)
 	}
-	return "avx512"
+	asked = kernel
+	return nil
+}
+
+// Kernel is what batches are computed with. It is chosen once: by what the
+// processor has, and by a test against x/crypto, which a kernel must pass.
+func Kernel() string {
+	name, _ := chosen()
+	return name
+}
+
+// Failed tells that a kernel which the processor could run is not used, as it
+// failed its test.
+func Failed() bool {
+	_, failed := chosen()
+	return failed
+}
+
+var chosen = sync.OnceValues(func() (name string, failed bool) {
+	switch {
+	case asked == Generic || !chachapoly.Supported:
+		return Generic, false
+	case !selfTest((*chachapoly.Key).Seal, (*chachapoly.Key).Open):
+		return Generic, true
+	}
+	return AVX512, false
 })

@@ -121,22 +121,26 @@ func TestSelfTest(t *testing.T) {
 	}
 }
 
-// The variable pins what is used.
-func TestKernelIsPinned(t *testing.T) {
-	if os.Getenv("CULVERT_TEST_CHILD") != "" {
-		fmt.Println("kernel", Kernel())
+// What is asked for is used, in a process that has no key yet.
+func TestUse(t *testing.T) {
+	const child = "CULVERT_AEAD_CHILD"
+	if kernel, ok := os.LookupEnv(child); ok {
+		err := Use(kernel)
+		fmt.Println("kernel", Kernel(), Failed(), err)
 		return
 	}
-	for _, pin := range []string{"", "generic"} {
-		c := exec.Command(os.Args[0], "-test.run=TestKernelIsPinned")
-		c.Env = append(os.Environ(), "CULVERT_TEST_CHILD=1", Environment+"="+pin)
-		out, err := c.Output()
-		want := "kernel generic"
-		if pin == "" && chachapoly.Supported {
-			want = "kernel avx512"
-		}
-		if err != nil || !strings.Contains(string(out), want) {
-			t.Errorf("%q: %v, %s, not %s", pin, err, out, want)
+	best := Generic
+	if chachapoly.Supported {
+		best = AVX512
+	}
+	for ask, want := range map[string]string{
+		"": "kernel " + best + " false <nil>", Generic: "kernel generic false <nil>",
+		"sse2": "kernel " + best + ` false must be avx512 or generic, not "sse2"`,
+	} {
+		c := exec.Command(os.Args[0], "-test.run=^TestUse$")
+		c.Env = append(os.Environ(), child+"="+ask)
+		if out, err := c.Output(); err != nil || !strings.Contains(string(out), want+"\n") {
+			t.Errorf("%q: %v, %s, not %s", ask, err, out, want)
 		}
 	}
 }
