@@ -114,6 +114,21 @@ func TestAgainstXCrypto(t *testing.T) {
 	check(t, r, []int{0, 65_519, 16, 0, 1})
 }
 
+// Batches of any shape: each byte of shapes is a message of up to two packets.
+func FuzzAgainstXCrypto(f *testing.F) {
+	f.Add([]byte{0, 1, 255, 128, 64, 3}, uint64(1))
+	f.Add(bytes.Repeat([]byte{120}, 33), uint64(2))
+	f.Fuzz(func(t *testing.T, shapes []byte, seed uint64) {
+		supported(t)
+		r := rand.New(rand.NewPCG(seed, 0))
+		sizes := make([]int, 0, 40)
+		for _, s := range shapes[:min(len(shapes), 40)] {
+			sizes = append(sizes, int(s)*11+r.IntN(11))
+		}
+		check(t, r, sizes)
+	})
+}
+
 // Numbers that make every carry of Poly1305 happen, and accumulators next to the
 // prime: blocks of ones and of zeros, and keys of both.
 func TestPolyEdges(t *testing.T) {
