@@ -16,9 +16,10 @@ var (
 )
 
 const (
-	// receiveBuffer is what a socket keeps of what was not received yet: what
+	// socketBuffer is what a socket keeps of what was not received yet: what
 	// the kernel's and other daemons' users are used to, some 4,600 full datagrams.
-	receiveBuffer = 7 << 20
+	// Portable sockets send with that, too: some systems refuse more than 8 MiB.
+	socketBuffer = 7 << 20
 	// sendBuffer bounds what waits in the queues of all links together. It is
 	// more than one of them holds (fq_codel 32 MiB; pfifo_fast 1,000 messages, so
 	// of 64 KiB with GSO), so that a link which takes nothing is full, and drops,

@@ -68,8 +68,8 @@ func openPortable(c *counters, f family, port uint16, mark uint32) (*portableSoc
 		udp.Close()
 		return nil, err
 	}
-	udp.SetReadBuffer(receiveBuffer)
-	udp.SetWriteBuffer(sendBuffer)
+	udp.SetReadBuffer(socketBuffer)
+	udp.SetWriteBuffer(socketBuffer)
 	return &portableSocket{family: f, conn: udp, raw: raw, oobSize: askControl(udp, f), counters: c}, nil
 }
 

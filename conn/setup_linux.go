@@ -57,7 +57,7 @@ func (s *linuxSocket) attach(conn *net.UDPConn) error {
 
 // setup sets the options of a socket that is not bound yet.
 func (s *linuxSocket) setup(fd int, opts Options) error {
-	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receiveBuffer)
+	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, socketBuffer)
 	growBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
 	for _, o := range familyOptions(s.family) {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {

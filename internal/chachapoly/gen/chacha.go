@@ -7,7 +7,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Offsets in lanes (kernels.go).
+// Offsets in lanes (batch_amd64.go).
 const (
 	offBlock = 0   // word 12 of each lane
 	offLow   = 64  // word 14

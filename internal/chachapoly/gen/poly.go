@@ -6,7 +6,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Offsets in mac8 (kernels.go).
+// Offsets in mac8 (batch_amd64.go).
 const (
 	offH = 0       // three limbs of 8 lanes
 	offR = 3 * 64  // likewise
