@@ -86,8 +86,8 @@ func networkOptions(o *options, log *slog.Logger) conn.Options {
 
 // deviceOptions are the device's settings that the command line has.
 func deviceOptions(o *options, name string, log *slog.Logger) (device.Options, error) {
-	if aead.Failed() {
-		log.Warn("the kernel for this processor's AVX-512 computes wrongly and is not used; please report it", "using", aead.Kernel())
+	if failed := aead.Failed(); len(failed) > 0 {
+		log.Warn("a kernel for this processor computes wrongly and is not used; please report it", "failed", failed, "using", aead.Kernel())
 	}
 	settings := device.Options{Logger: log, Budget: int64(o.Memory) << 20, Workers: o.Workers}
 	if o.StateDir != "" {

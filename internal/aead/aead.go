@@ -23,14 +23,27 @@ const (
 // for concurrent use. Make it with New; the zero Key behaves as a wiped one.
 type Key struct {
 	aead   cipher.AEAD
-	secret *[KeySize]byte // the key inside aead, to wipe it; nil if it was not found
-	lanes  chachapoly.Key // the same key, for batches
+	secret *[KeySize]byte     // the key inside aead, to wipe it; nil if it was not found
+	lanes  chachapoly.Key     // the same key, for batches
+	kernel *chachapoly.Kernel // computes them; nil is one by one
 }
 
 // New copies key; the caller may wipe its own.
-func New(key *[KeySize]byte) *Key {
+func New(key *[KeySize]byte) *Key { return newKey(key, chosen().kernel) }
+
+// NewWith is New with one of Kernels, whatever was chosen for the process and
+// without a test: for tests and measurements.
+func NewWith(kernel string, key *[KeySize]byte) (*Key, error) {
+	n, err := named(kernel)
+	if err != nil {
+		return nil, err
+	}
+	return newKey(key, n), nil
+}
+
+func newKey(key *[KeySize]byte, kernel *chachapoly.Kernel) *Key {
 	a := newAEAD(key)
-	k := &Key{aead: a, secret: secretOf(a, key)}
+	k := &Key{aead: a, secret: secretOf(a, key), kernel: kernel}
 	k.lanes.Init(key)
 	return k
 }

@@ -6,18 +6,33 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	"culvert/internal/chachapoly"
 )
 
+// each runs a test with a key of every kernel that this processor can run.
+func each(t *testing.T, f func(*testing.T, *Key)) {
+	for _, name := range Kernels() {
+		t.Run(name, func(t *testing.T) {
+			k, err := NewWith(name, &[KeySize]byte{4, 5, 6})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f(t, k)
+		})
+	}
+}
+
 // A batch of any number of messages is what they are one by one, with every
 // kernel: the short rest goes another way.
-func TestBatch(t *testing.T) {
+func TestBatch(t *testing.T) { each(t, testBatch) }
+
+func testBatch(t *testing.T, k *Key) {
 	r := rand.New(rand.NewPCG(7, 7))
-	k := New(&[KeySize]byte{4, 5, 6})
-	for count := range 3*chachapoly.Batch + 2 {
+	for count := range 70 {
 		var batch []Message
 		var plain [][]byte
 		for i := range count {
@@ -49,8 +64,9 @@ func TestBatch(t *testing.T) {
 }
 
 // A message without room for a tag makes none of the others bad.
-func TestShortMessageInABatch(t *testing.T) {
-	k := New(&[KeySize]byte{1})
+func TestShortMessageInABatch(t *testing.T) { each(t, testShortMessage) }
+
+func testShortMessage(t *testing.T, k *Key) {
 	batch := make([]Message, 20)
 	for i := range batch {
 		batch[i] = Message{Buf: make([]byte, 100), Counter: uint64(i)}
@@ -65,8 +81,9 @@ func TestShortMessageInABatch(t *testing.T) {
 	}
 }
 
-func TestBatchWithAWipedKey(t *testing.T) {
-	k := New(&[KeySize]byte{1})
+func TestBatchWithAWipedKey(t *testing.T) { each(t, testWiped) }
+
+func testWiped(t *testing.T, k *Key) {
 	batch := make([]Message, 20)
 	for i := range batch {
 		batch[i].Buf = make([]byte, 100)
@@ -108,7 +125,7 @@ func TestSelfTest(t *testing.T) {
 	if !selfTest(seal, open) {
 		t.Error("x/crypto itself fails")
 	}
-	for at := range 32 {
+	for at := range selfTestMessages {
 		if selfTest(func(k *chachapoly.Key, ms []Message) { seal(k, ms); ms[at].Buf[len(ms[at].Buf)/2] ^= 1 }, open) {
 			t.Errorf("a wrong message %d is not noticed", at)
 		}
@@ -129,18 +146,37 @@ func TestUse(t *testing.T) {
 		fmt.Println("kernel", Kernel(), Failed(), err)
 		return
 	}
-	best := Generic
-	if chachapoly.Supported {
-		best = AVX512
+	all := strings.Join(Kernels(), ", ")
+	best := Kernels()[0]
+	asks := map[string]string{
+		"":     "kernel " + best + " [] <nil>",
+		"sse2": "kernel " + best + " [] must be one of " + all + ` on this processor, not "sse2"`,
 	}
-	for ask, want := range map[string]string{
-		"": "kernel " + best + " false <nil>", Generic: "kernel generic false <nil>",
-		"sse2": "kernel " + best + ` false must be avx512 or generic, not "sse2"`,
-	} {
+	for _, name := range Kernels() {
+		asks[name] = "kernel " + name + " [] <nil>"
+	}
+	for ask, want := range asks {
 		c := exec.Command(os.Args[0], "-test.run=^TestUse$")
 		c.Env = append(os.Environ(), child+"="+ask)
 		if out, err := c.Output(); err != nil || !strings.Contains(string(out), want+"\n") {
 			t.Errorf("%q: %v, %s, not %s", ask, err, out, want)
+		}
+	}
+}
+
+// A kernel that fails its test is passed over, and told of.
+func TestChoose(t *testing.T) {
+	good, bad := &chachapoly.Kernel{Name: "good"}, &chachapoly.Kernel{Name: "bad"}
+	all := []*chachapoly.Kernel{bad, good}
+	passes := func(n *chachapoly.Kernel) bool { return n == good }
+	for asked, want := range map[string]choice{
+		"":      {good, []string{"bad"}},
+		"good":  {good, nil},
+		"bad":   {nil, []string{"bad"}},
+		Generic: {nil, nil},
+	} {
+		if got := choose(asked, all, passes); got.kernel != want.kernel || !slices.Equal(got.failed, want.failed) {
+			t.Errorf("asked for %q: %v, not %v", asked, got, want)
 		}
 	}
 }

@@ -9,8 +9,27 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// Supported tells whether Seal and Open work on this processor.
-var Supported = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512IFMA
+var avx512 = &Kernel{Name: "avx512", Batch: batch512, Least: 6}
+
+// Kernels are those that this processor can run, the best first.
+func Kernels() (all []*Kernel) {
+	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512IFMA {
+		all = append(all, avx512)
+	}
+	return all
+}
+
+// Seal encrypts all messages and appends their tags, in place. They have room for
+// a tag. Nothing is allocated: the calls are direct, so that messages may be on the
+// caller's stack.
+func (n *Kernel) Seal(k *Key, messages []Message) { k.seal512(messages) }
+
+// Open decrypts the messages whose tags are right, in place, and marks the others
+// as bad: those stay as they are. They have room for a tag. Nothing is allocated.
+func (n *Kernel) Open(k *Key, messages []Message) { k.open512(messages) }
+
+// batch512 is the messages that AVX-512 does side by side.
+const batch512 = 16
 
 // lanes are 16 blocks of key stream to be made: what is different in their states,
 // and where they go. gen knows the layout.
@@ -39,7 +58,7 @@ const (
 
 // oneTime is the first block of each message's key stream; 32 bytes of it are used:
 // r and s (RFC 8439 section 2.6).
-type oneTime [Batch][32]byte
+type oneTime [batch512][32]byte
 
 // work is the memory of one call. It has pointers into itself, so it cannot be on
 // a stack.
@@ -76,12 +95,12 @@ func (w *work) end() {
 	}
 }
 
-// Seal encrypts all messages and appends their tags. Nothing is allocated.
-func (k *Key) Seal(messages []Message) {
+// seal512 is Kernel.Seal.
+func (k *Key) seal512(messages []Message) {
 	w := begin()
 	defer w.end()
 	for len(messages) > 0 {
-		part := messages[:min(len(messages), Batch)]
+		part := messages[:min(len(messages), batch512)]
 		messages = messages[len(part):]
 		for i := range part {
 			part[i].Bad = false
@@ -96,13 +115,12 @@ func (k *Key) Seal(messages []Message) {
 	}
 }
 
-// Open decrypts the messages whose tags are right, and marks the others as bad:
-// those stay as they are. Nothing is allocated.
-func (k *Key) Open(messages []Message) {
+// open512 is Kernel.Open.
+func (k *Key) open512(messages []Message) {
 	w := begin()
 	defer w.end()
 	for len(messages) > 0 {
-		part := messages[:min(len(messages), Batch)]
+		part := messages[:min(len(messages), batch512)]
 		messages = messages[len(part):]
 		w.oneTimeKeys(k, part)
 		w.authenticate(part, func(i int, lo, hi uint64) {

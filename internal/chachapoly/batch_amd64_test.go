@@ -5,15 +5,21 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/sys/unix"
 )
 
-func supported(t testing.TB) {
-	if !Supported {
-		t.Skip("this processor has no AVX-512 with IFMA")
+// each runs a test with every kernel that this processor has.
+func each(t *testing.T, f func(*testing.T, *Kernel)) {
+	all := Kernels()
+	if len(all) == 0 {
+		t.Skip("this processor has no kernel")
+	}
+	for _, n := range all {
+		t.Run(n.Name, func(t *testing.T) { f(t, n) })
 	}
 }
 
@@ -29,7 +35,7 @@ func reference(key *[KeySize]byte, plain []byte, counter uint64) []byte {
 }
 
 // check seals and opens messages of those sizes, against x/crypto.
-func check(t *testing.T, r *rand.Rand, sizes []int) {
+func check(t *testing.T, kernel *Kernel, r *rand.Rand, sizes []int) {
 	t.Helper()
 	var secret [KeySize]byte
 	random(r, secret[:])
@@ -51,7 +57,7 @@ func check(t *testing.T, r *rand.Rand, sizes []int) {
 		want = append(want, reference(&secret, buf[:n], counter))
 		messages = append(messages, Message{Buf: buf, Counter: counter})
 	}
-	k.Seal(messages)
+	kernel.Seal(&k, messages)
 	for i, m := range messages {
 		if !bytes.Equal(m.Buf, want[i]) {
 			t.Fatalf("sizes %v: message %d is sealed differently", sizes, i)
@@ -67,7 +73,7 @@ func check(t *testing.T, r *rand.Rand, sizes []int) {
 			want[i] = bytes.Clone(messages[i].Buf)
 		}
 	}
-	k.Open(messages)
+	kernel.Open(&k, messages)
 	for i, m := range messages {
 		switch {
 		case m.Bad != damaged[i]:
@@ -87,13 +93,14 @@ func random(r *rand.Rand, b []byte) {
 }
 
 // Every size up to two packets, alone and in batches of all shapes.
-func TestAgainstXCrypto(t *testing.T) {
-	supported(t)
+func TestAgainstXCrypto(t *testing.T) { each(t, testAgainstXCrypto) }
+
+func testAgainstXCrypto(t *testing.T, kernel *Kernel) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for n := range 3000 {
-		check(t, r, []int{n})
+		check(t, kernel, r, []int{n})
 	}
-	for count := 1; count <= 3*Batch+1; count++ {
+	for count := 1; count <= 3*kernel.Batch+1; count++ {
 		for range 20 {
 			sizes := make([]int, count)
 			same := r.IntN(1500)
@@ -107,11 +114,11 @@ func TestAgainstXCrypto(t *testing.T) {
 					sizes[i] = same
 				}
 			}
-			check(t, r, sizes)
+			check(t, kernel, r, sizes)
 		}
 	}
-	check(t, r, []int{70_000})
-	check(t, r, []int{0, 65_519, 16, 0, 1})
+	check(t, kernel, r, []int{70_000})
+	check(t, kernel, r, []int{0, 65_519, 16, 0, 1})
 }
 
 // Batches of any shape: each byte of shapes is a message of up to two packets.
@@ -119,20 +126,23 @@ func FuzzAgainstXCrypto(f *testing.F) {
 	f.Add([]byte{0, 1, 255, 128, 64, 3}, uint64(1))
 	f.Add(bytes.Repeat([]byte{120}, 33), uint64(2))
 	f.Fuzz(func(t *testing.T, shapes []byte, seed uint64) {
-		supported(t)
 		r := rand.New(rand.NewPCG(seed, 0))
 		sizes := make([]int, 0, 40)
 		for _, s := range shapes[:min(len(shapes), 40)] {
 			sizes = append(sizes, int(s)*11+r.IntN(11))
 		}
-		check(t, r, sizes)
+		for _, kernel := range Kernels() {
+			check(t, kernel, r, sizes)
+		}
 	})
 }
 
 // Numbers that make every carry of Poly1305 happen, and accumulators next to the
 // prime: blocks of ones and of zeros, and keys of both.
 func TestPolyEdges(t *testing.T) {
-	supported(t)
+	if !slices.Contains(Kernels(), avx512) {
+		t.Skip("this processor has no AVX-512 with IFMA")
+	}
 	r := rand.New(rand.NewPCG(3, 4))
 	for round := range 20_000 {
 		m := mac8{}
@@ -168,8 +178,9 @@ func TestPolyEdges(t *testing.T) {
 }
 
 // Nothing is read or written beyond a message, before or behind.
-func TestStaysWithinMessages(t *testing.T) {
-	supported(t)
+func TestStaysWithinMessages(t *testing.T) { each(t, testStaysWithinMessages) }
+
+func testStaysWithinMessages(t *testing.T, kernel *Kernel) {
 	const page = 4096
 	mem, err := unix.Mmap(-1, 0, 3*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
@@ -186,22 +197,23 @@ func TestStaysWithinMessages(t *testing.T) {
 	for n := range 1600 {
 		for _, buf := range [][]byte{mem[page : page+n+Overhead], mem[2*page-n-Overhead : 2*page]} {
 			m := []Message{{Buf: buf[:len(buf):len(buf)], Counter: uint64(n)}}
-			k.Seal(m)
-			if k.Open(m); m[0].Bad {
+			kernel.Seal(&k, m)
+			if kernel.Open(&k, m); m[0].Bad {
 				t.Fatalf("%d bytes do not open", n)
 			}
 		}
 	}
 }
 
-func TestNoAllocations(t *testing.T) {
-	supported(t)
+func TestNoAllocations(t *testing.T) { each(t, testNoAllocations) }
+
+func testNoAllocations(t *testing.T, kernel *Kernel) {
 	var k Key
 	k.Init(&[KeySize]byte{1})
 	messages := batch(32, 1424)
 	if n := testing.AllocsPerRun(100, func() {
-		k.Seal(messages)
-		k.Open(messages)
+		kernel.Seal(&k, messages)
+		kernel.Open(&k, messages)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -216,55 +228,60 @@ func batch(count, size int) []Message {
 	return messages
 }
 
+// Against x/crypto in the same run: ns/msg is what to compare.
 func BenchmarkBatch(b *testing.B) {
-	supported(b)
 	var secret [KeySize]byte
 	var k Key
 	k.Init(&secret)
 	x, _ := chacha20poly1305.New(secret[:])
+	seal := func(messages []Message) {
+		var nonce [12]byte
+		for _, m := range messages {
+			binary.LittleEndian.PutUint64(nonce[4:], m.Counter)
+			x.Seal(m.Buf[:0], nonce[:], m.Buf[:len(m.Buf)-Overhead], nil)
+		}
+	}
+	open := func(messages []Message) {
+		var nonce [12]byte
+		for i, m := range messages {
+			binary.LittleEndian.PutUint64(nonce[4:], m.Counter)
+			_, err := x.Open(m.Buf[:0], nonce[:], m.Buf, nil)
+			messages[i].Bad = err != nil
+		}
+	}
 	for _, size := range []int{80, 256, 1424, 8900} {
 		for _, count := range []int{1, 4, 8, 16, 32} {
-			messages := batch(count, size)
-			run := func(name string, f func()) {
-				b.Run(fmt.Sprintf("%s/%d/%d", name, size, count), func(b *testing.B) {
-					b.SetBytes(int64(size * count))
-					for b.Loop() {
-						f()
+			for _, kernel := range append(Kernels(), &Kernel{Name: "generic"}) {
+				messages, seal, open := batch(count, size), seal, open
+				if kernel.Batch > 0 {
+					seal = func(m []Message) { kernel.Seal(&k, m) }
+					open = func(m []Message) { kernel.Open(&k, m) }
+				}
+				run := func(name string, f func()) {
+					b.Run(fmt.Sprintf("%s/%d/%d/%s", name, size, count, kernel.Name), func(b *testing.B) {
+						b.SetBytes(int64(size * count))
+						for b.Loop() {
+							f()
+						}
+						b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*count), "ns/msg")
+					})
+				}
+				run("seal", func() { seal(messages) })
+				// Opening is in place, so what is opened is a copy; the copying counts.
+				seal(messages)
+				sealed := make([][]byte, count)
+				for i, m := range messages {
+					sealed[i] = bytes.Clone(m.Buf)
+				}
+				run("open", func() {
+					for i, m := range messages {
+						copy(m.Buf, sealed[i])
 					}
-					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*count), "ns/msg")
+					if open(messages); messages[count-1].Bad {
+						b.Fatal("does not open")
+					}
 				})
 			}
-			var nonce [12]byte
-			run("seal", func() { k.Seal(messages) })
-			run("xcrypto-seal", func() {
-				for _, m := range messages {
-					binary.LittleEndian.PutUint64(nonce[4:], m.Counter)
-					x.Seal(m.Buf[:0], nonce[:], m.Buf[:size], nil)
-				}
-			})
-			// Opening is in place, so what is opened is a copy; the copying counts, for both.
-			k.Seal(messages)
-			sealed := make([][]byte, count)
-			for i, m := range messages {
-				sealed[i] = bytes.Clone(m.Buf)
-			}
-			run("open", func() {
-				for i, m := range messages {
-					copy(m.Buf, sealed[i])
-				}
-				if k.Open(messages); messages[count-1].Bad {
-					b.Fatal("does not open")
-				}
-			})
-			run("xcrypto-open", func() {
-				for i, m := range messages {
-					copy(m.Buf, sealed[i])
-					binary.LittleEndian.PutUint64(nonce[4:], m.Counter)
-					if _, err := x.Open(m.Buf[:0], nonce[:], m.Buf, nil); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
 		}
 	}
 }

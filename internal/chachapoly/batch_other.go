@@ -2,11 +2,11 @@
 
 package chachapoly
 
-// Supported tells whether Seal and Open work on this processor.
-const Supported = false
+// Kernels are those that this processor can run, the best first: none here.
+func Kernels() []*Kernel { return nil }
 
 // Seal encrypts all messages and appends their tags.
-func (k *Key) Seal([]Message) { panic("BUG: chachapoly: no kernel for this processor") }
+func (n *Kernel) Seal(*Key, []Message) { panic("BUG: chachapoly: no kernel for this processor") }
 
 // Open decrypts the messages whose tags are right.
-func (k *Key) Open([]Message) { panic("BUG: chachapoly: no kernel for this processor") }
+func (n *Kernel) Open(*Key, []Message) { panic("BUG: chachapoly: no kernel for this processor") }

@@ -14,9 +14,17 @@ const (
 	Overhead = 16 // the tag
 )
 
-// Batch is how many messages are sealed or opened side by side. More in a call
-// gain nothing, fewer leave lanes empty.
-const Batch = 16
+// A Kernel computes batches with one set of instructions. Immutable; safe for
+// concurrent use.
+type Kernel struct {
+	Name string
+	// Batch is how many messages are sealed or opened side by side. More in a call
+	// gain nothing, fewer leave lanes empty.
+	Batch int
+	// Least is how many messages are worth a call: fewer are quicker one by one,
+	// with x/crypto.
+	Least int
+}
 
 // A Message is sealed or opened in place: Buf is the plaintext and Overhead bytes of
 // space, or the ciphertext and its tag. Bufs of one call do not overlap.
