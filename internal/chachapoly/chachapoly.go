@@ -38,12 +38,12 @@ type Message struct {
 // A Key is a key laid out for the kernels. Immutable until Wipe; safe for concurrent
 // use. The zero Key is one of zeros.
 type Key struct {
-	state [12]uint32 // of ChaCha20: the constants and the key
+	state [13]uint32 // of ChaCha20: the constants, the key, and the first word of the nonce
 }
 
 // Init makes k that key, which is copied.
 func (k *Key) Init(key *[KeySize]byte) {
-	k.state = [12]uint32{0x61707865, 0x3320646e, 0x79622d32, 0x6b206574} // "expand 32-byte k", RFC 8439 section 2.3
+	k.state = [13]uint32{0x61707865, 0x3320646e, 0x79622d32, 0x6b206574} // "expand 32-byte k", RFC 8439 section 2.3
 	for i := range 8 {
 		k.state[4+i] = binary.LittleEndian.Uint32(key[4*i:])
 	}

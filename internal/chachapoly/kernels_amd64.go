@@ -1,41 +1,47 @@
 package chachapoly
 
-// The kernels are written by gen; -out is kernels_amd64.s. They need AVX-512 F, BW,
-// VL, DQ and IFMA, and are in no way dependent on secrets in what they read,
+// The kernels are written by gen; -out is kernels_amd64.s. Those of AVX-512 need F,
+// BW, VL, DQ and IFMA. They are in no way dependent on secrets in what they read,
 // write or jump to: addresses, lengths and masks are all there is.
 
 //go:generate go run ./gen -out kernels_amd64.s -pkg chachapoly
 
-// chacha16 xors a block of key stream into what each lane points to. The first 12
-// words of the state, constants and key, are the same for all of them; word 13 is 0.
+// chacha16 xors a block of key stream into what each of the first 16 lanes points to,
+// where its mask says.
 //
 //go:noescape
-func chacha16(state *[12]uint32, l *lanes)
+func chacha16(state *[13]uint32, l *lanes512)
 
-// chachaRun xors 16 blocks of key stream, the first with that counter, into 1,024
-// bytes of one message; low and high are the halves of the message's counter.
+// chacha32 is chacha16 for all lanes.
 //
 //go:noescape
-func chachaRun(state *[12]uint32, dst *byte, block, low, high uint32)
+func chacha32(state *[13]uint32, l *lanes512)
 
-// poly8 takes that many chunks of 64 bytes, at least one, of the 8 messages of a,
-// and of b, into their accumulators. The pointers stay.
+// chacha32full is chacha32 for whole blocks, whatever the masks.
 //
 //go:noescape
-func poly8(a, b *mac8, chunks int)
+func chacha32full(state *[13]uint32, l *lanes512)
 
-// poly8one is poly8 for 8 messages alone.
+// polyBegin makes the powers of r of the 8 keys, and sets the accumulators to 0.
 //
 //go:noescape
-func poly8one(a *mac8, chunks int)
+func polyBegin(m *mac512, keys *[32]byte)
 
-// poly8some takes one chunk into the accumulators; bit i of masks[j] is whether
-// block j of message i exists. The pointers stay.
+// polyChunks takes that many chunks of 64 bytes, at least one, of the messages of some
+// lanes, a bit each, into their accumulators. The pointers stay; those of the
+// other lanes are read from, too.
 //
 //go:noescape
-func poly8some(a *mac8, masks *[4]uint8)
+func polyChunks(m *mac512, chunks int, some uint8)
 
-// wipeRegisters overwrites the vector registers and the masks.
+// polyEnd takes the rests of messages, which the pointers point to, and the lengths
+// into the accumulators, and makes the tags. Byte j of some tells which lanes have a
+// block j of rest, or a part of it.
+//
+//go:noescape
+func polyEnd(m *mac512, keys *[32]byte, some uint32)
+
+// wipeRegisters overwrites the vector registers.
 //
 //go:noescape
 func wipeRegisters()

@@ -1,104 +1,85 @@
 package main
 
 import (
-	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Offsets in lanes (batch_amd64.go).
+// Offsets in lanes512 (avx512_amd64.go).
 const (
-	offBlock = 0   // word 12 of each lane
-	offLow   = 64  // word 14
-	offHigh  = 128 // word 15
-	offDst   = 192 // where its 64 bytes go
-	offMask  = 320 // which of them
+	offBlock   = 0   // word 12 of each lane
+	offLow     = 128 // word 14
+	offHigh    = 256 // word 15
+	offDst     = 384 // where its 64 bytes go
+	offMask    = 640 // which of them
+	offScratch = 896 // of words: 16 registers
 )
 
-// newCount is the numbers 0 to 15.
-func newCount() Mem {
-	m := GLOBL("count", attr.RODATA|attr.NOPTR)
-	for i := range 16 {
-		DATA(4*i, U32(uint32(i)))
-	}
-	return m
-}
-
-// chacha16 makes 16 blocks of key stream, one in each 32-bit lane: register i is
-// word i of all of them (RFC 8439 section 2.3), so a round is four operations on
-// whole registers. At the end the 16 x 16 words are transposed, and each block is
-// xored into what its lane points to.
-func chacha16() {
-	function("chacha16")
+// chacha makes the function that makes 16 blocks of key stream, or 32, one in each
+// 32-bit lane: register i is word i of all of them (RFC 8439 section 2.3), so a
+// round is four operations on whole registers. At the end the 16 x 16 words are
+// transposed, and each block is xored into what its lane points to.
+//
+// 32 blocks take all 32 registers, and nothing else is needed in the rounds. The
+// operations of one set run while those of the other wait for their operands: a
+// processor on which an addition takes two cycles does 32 in little more than the
+// time of 16.
+func chacha(name string, sets int, masked bool) {
+	function(name)
 	state := Load(Param("state"), GP64())
 	l := Load(Param("l"), GP64())
-	words := []struct {
-		word, off int
-	}{{12, offBlock}, {14, offLow}, {15, offHigh}}
-	for _, w := range words {
-		VMOVDQU32(Mem{Base: l, Disp: w.off}, zmm(w.word))
+	words := []struct{ word, off int }{{12, offBlock}, {14, offLow}, {15, offHigh}}
+	for s := range sets {
+		for _, w := range words {
+			VMOVDQU32(Mem{Base: l, Disp: w.off + 64*s}, zmm(16*s+w.word))
+		}
+		for i := range 12 {
+			VPBROADCASTD(Mem{Base: state, Disp: 4 * i}, zmm(16*s+i))
+		}
+		VPBROADCASTD(Mem{Base: state, Disp: 4 * 12}, zmm(16*s+13))
 	}
-	rounds(state)
-	for _, w := range words {
-		VPADDD(Mem{Base: l, Disp: w.off}, zmm(w.word), zmm(w.word))
-	}
-	dst := GP64()
-	transpose(func(lane int, key, plain reg.VecPhysical) {
-		KMOVQ(Mem{Base: l, Disp: offMask + 8*lane}, reg.K1)
-		MOVQ(Mem{Base: l, Disp: offDst + 8*lane}, dst)
-		VMOVDQU8_Z(Mem{Base: dst}, reg.K1, plain)
-		VPXORD(plain, key, key)
-		VMOVDQU8(key, reg.K1, Mem{Base: dst})
-	})
-	end()
-}
-
-// chachaRun is chacha16 for 16 blocks of one message, one behind the other.
-func chachaRun(count Mem) {
-	function("chachaRun")
-	state := Load(Param("state"), GP64())
-	dst := Load(Param("dst"), GP64())
-	start := func(block, low, high reg.VecPhysical) {
-		b, lo, hi := GP32(), GP32(), GP32()
-		Load(Param("block"), b)
-		Load(Param("low"), lo)
-		Load(Param("high"), hi)
-		VPBROADCASTD(b, block)
-		VPADDD(count, block, block)
-		VPBROADCASTD(lo, low)
-		VPBROADCASTD(hi, high)
-	}
-	start(zmm(12), zmm(14), zmm(15))
-	rounds(state)
-	start(zmm(16), zmm(17), zmm(18))
-	VPADDD(zmm(16), zmm(12), zmm(12))
-	VPADDD(zmm(17), zmm(14), zmm(14))
-	VPADDD(zmm(18), zmm(15), zmm(15))
-	transpose(func(lane int, key, _ reg.VecPhysical) {
-		VPXORD(Mem{Base: dst, Disp: 64 * lane}, key, key)
-		VMOVDQU32(key, Mem{Base: dst, Disp: 64 * lane})
-	})
-	end()
-}
-
-// rounds does all of them on a state whose words 12, 14 and 15 are there, and adds
-// what the others were at first.
-func rounds(state reg.Register) {
-	for i := range 12 {
-		VPBROADCASTD(Mem{Base: state, Disp: 4 * i}, zmm(i))
-	}
-	VPXORD(zmm(13), zmm(13), zmm(13))
 	n := GP64()
 	MOVQ(U32(10), n)
 	Label("rounds")
-	quarters(0, 4, 8, 12)  // columns
-	quarters(0, 5, 10, 15) // diagonals
+	quarters(sets, 0, 4, 8, 12)  // columns
+	quarters(sets, 0, 5, 10, 15) // diagonals
 	DECQ(n)
 	JNZ(LabelRef("rounds"))
-	for i := range 12 {
-		VPADDD_BCST(Mem{Base: state, Disp: 4 * i}, zmm(i), zmm(i))
+	if sets == 2 {
+		for i := range 16 {
+			VMOVDQU32(zmm(16+i), Mem{Base: l, Disp: offScratch + 64*i})
+		}
 	}
+	dst := GP64()
+	for s := range sets {
+		if s == 1 {
+			for i := range 16 {
+				VMOVDQU32(Mem{Base: l, Disp: offScratch + 64*i}, zmm(i))
+			}
+		}
+		for i := range 12 {
+			VPADDD_BCST(Mem{Base: state, Disp: 4 * i}, zmm(i), zmm(i))
+		}
+		VPADDD_BCST(Mem{Base: state, Disp: 4 * 12}, zmm(13), zmm(13))
+		for _, w := range words {
+			VPADDD(Mem{Base: l, Disp: w.off + 64*s}, zmm(w.word), zmm(w.word))
+		}
+		transpose(func(lane int, key, spare reg.VecPhysical) {
+			lane += 16 * s
+			MOVQ(Mem{Base: l, Disp: offDst + 8*lane}, dst)
+			if !masked {
+				VPXORD(Mem{Base: dst}, key, key)
+				VMOVDQU32(key, Mem{Base: dst})
+				return
+			}
+			KMOVQ(Mem{Base: l, Disp: offMask + 8*lane}, reg.K1)
+			VMOVDQU8_Z(Mem{Base: dst}, reg.K1, spare)
+			VPXORD(spare, key, key)
+			VMOVDQU8(key, reg.K1, Mem{Base: dst})
+		})
+	}
+	end()
 }
 
 // transpose makes blocks of the words in registers 0 to 15 and gives each, with a
@@ -142,20 +123,22 @@ func quarterTranspose(u [4]reg.VecPhysical, t int) [4]reg.VecPhysical {
 	return w
 }
 
-// quarters does the quarter rounds of four columns, or diagonals, side by side.
-// The arguments are the words of the first; those of the others follow in each row.
-func quarters(a, b, c, d int) {
-	row := func(first, i int) reg.VecPhysical { return zmm(first&^3 + (first+i)&3) }
+// quarters does the quarter rounds of four columns, or diagonals, side by side, in
+// that many sets of 16 registers. The arguments are the words of the first; those of
+// the others follow in each row.
+func quarters(sets, a, b, c, d int) {
+	row := func(set, first, i int) reg.VecPhysical { return zmm(16*set + first&^3 + (first+i)&3) }
+	each := func(f func(s, i int)) {
+		for s := range sets {
+			for i := range 4 {
+				f(s, i)
+			}
+		}
+	}
 	step := func(x, y, z, rotate int) { // x += y; z = (z ^ x) <<< rotate
-		for i := range 4 {
-			VPADDD(row(y, i), row(x, i), row(x, i))
-		}
-		for i := range 4 {
-			VPXORD(row(x, i), row(z, i), row(z, i))
-		}
-		for i := range 4 {
-			VPROLD(U8(rotate), row(z, i), row(z, i))
-		}
+		each(func(s, i int) { VPADDD(row(s, y, i), row(s, x, i), row(s, x, i)) })
+		each(func(s, i int) { VPXORD(row(s, x, i), row(s, z, i), row(s, z, i)) })
+		each(func(s, i int) { VPROLD(U8(rotate), row(s, z, i), row(s, z, i)) })
 	}
 	step(a, b, d, 16)
 	step(c, d, b, 12)

@@ -11,9 +11,10 @@ import (
 func main() {
 	Package("culvert/internal/chachapoly")
 	ConstraintExpr("amd64")
-	chacha16()
-	chachaRun(newCount())
-	poly8()
+	chacha("chacha16", 1, true)
+	chacha("chacha32", 2, true)
+	chacha("chacha32full", 2, false)
+	poly512()
 	wipe()
 	Generate()
 }
@@ -36,9 +37,6 @@ func wipe() {
 	function("wipeRegisters")
 	for i := range 32 {
 		VPXORQ(zmm(i), zmm(i), zmm(i))
-	}
-	for i := 1; i < 8; i++ {
-		KXORQ(k(i), k(i), k(i))
 	}
 	end()
 }
