@@ -92,11 +92,8 @@ func polyBegin(constants Mem) {
 	for _, power := range []int{2, 1, 0} { // r^2, r^3, r^4: each is the last one times r
 		clearSums()
 		multiply(m, 3, acc)
-		carry()
-		storePower(m, power, lower)
-		for i := range 3 {
-			VMOVDQA64(lower[i], acc[i])
-		}
+		carry(acc)
+		storePower(m, power, acc)
 	}
 	end()
 }
@@ -168,10 +165,7 @@ func polyChunks(constants Mem) {
 	}
 	addBlock(lo[0], hi[0])
 	multiply(m, 0, x)
-	carry()
-	for i := range 3 {
-		VMOVDQA64(lower[i], k(1), acc[i])
-	}
+	carry(acc, reg.K1)
 	ADDQ(U32(64), off)
 	DECQ(n)
 	JNZ(LabelRef("chunk"))
@@ -234,37 +228,54 @@ func multiply(m reg.Register, power int, f limbs) {
 		{f[0], r(0), 0}, {f[0], r(1), 1}, {f[0], r(2), 2},
 		{f[1], s(2), 0}, {f[1], r(0), 1}, {f[1], r(1), 2},
 	} {
-		VPMADD52LUQ(term.by, term.f, lower[term.sum])
-		VPMADD52HUQ(term.by, term.f, upper[term.sum])
+		// Loaded for both: 72 loads a chunk would be more than there is time for.
+		VMOVDQU64(term.by, spare)
+		VPMADD52LUQ(spare, term.f, lower[term.sum])
+		VPMADD52HUQ(spare, term.f, upper[term.sum])
 	}
 }
 
-// carry makes limbs of the sums, in lower. The upper halves count 2^52, which is
-// 2^8 of the next limb; beyond the last one 2^130 is 5. For up to 4 products of
-// factors below 2^45 and 2^49: sums are below 2^56, the limbs afterwards 44 bits,
-// less than 2^14 more than 44 bits, and 42 bits.
-func carry() {
-	l, u, c := lower, upper, spare
+// carry makes limbs of the sums, of some lanes. The upper halves count 2^52, which
+// is 2^8 of the next limb; beyond the last one 2^130 is 5. No limb waits for another
+// one's carry, which the next chunk would have to wait for.
+//
+// It holds for 4 products of numbers below 2^47, 2^45 + 2^13 and 2^44, which the sum of
+// a block and an accumulator is, and powers of r: the sums are below 2^56 and,
+// of upper halves, 2^45, 2^43 and 2^41, and what becomes of them is below 2^46.7,
+// 2^44 + 2^13 and 2^42 + 2^13.
+func carry(to limbs, some ...reg.OpmaskPhysical) {
+	l, u, c := lower, upper, x
 	VPSLLQ(U8(8), u[0], u[0])
 	VPSLLQ(U8(8), u[1], u[1])
-	VPSLLQ(U8(10), u[2], u[2])
 	VPADDQ(u[0], l[1], l[1])
 	VPADDQ(u[1], l[2], l[2])
-	VPSRLQ(U8(44), l[0], c)
+	VPSRLQ(U8(44), l[0], c[0])
+	VPSRLQ(U8(44), l[1], c[1])
+	VPSRLQ(U8(42), l[2], c[2])
+	// u[2] counts 2^10 times 2^130: its lower 34 bits go to the first limb, the others to
+	// the second.
+	VPSRLQ(U8(34), u[2], spare)
+	VPSLLQ(U8(30), u[2], u[2])
+	VPSRLQ(U8(20), u[2], u[2])
+	VPADDQ(u[2], c[2], c[2])
+	VPADDQ(spare, c[0], c[0])
+	VPSLLQ(U8(2), spare, spare)
+	VPADDQ(spare, c[0], c[0])
+	VPSLLQ(U8(2), c[2], spare)
+	VPADDQ(spare, c[2], c[2])
 	VPANDQ(mask44, l[0], l[0])
-	VPADDQ(c, l[1], l[1])
-	VPSRLQ(U8(44), l[1], c)
 	VPANDQ(mask44, l[1], l[1])
-	VPADDQ(c, l[2], l[2])
-	VPSRLQ(U8(42), l[2], c)
 	VPANDQ(mask42, l[2], l[2])
-	VPADDQ(u[2], c, c)
-	VPADDQ(c, l[0], l[0])
-	VPSLLQ(U8(2), c, c)
-	VPADDQ(c, l[0], l[0])
-	VPSRLQ(U8(44), l[0], c)
-	VPANDQ(mask44, l[0], l[0])
-	VPADDQ(c, l[1], l[1])
+	add := func(a, b, to reg.VecPhysical) {
+		if len(some) > 0 {
+			VPADDQ(a, b, some[0], to)
+		} else {
+			VPADDQ(a, b, to)
+		}
+	}
+	add(c[2], l[0], to[0])
+	add(c[0], l[1], to[1])
+	add(c[1], l[2], to[2])
 }
 
 // polyEnd takes what is left of each message, less than 64 bytes, and its length,
@@ -291,10 +302,9 @@ func polyEnd(constants Mem) {
 		// The byte j of some: which lanes have a block j.
 		KMOVQ(some, reg.K1)
 		addBlock(lo[j], hi[j])
-		one(m)
-		for i := range 3 {
-			VMOVDQA64(lower[i], reg.K1, acc[i])
-		}
+		clearSums()
+		multiply(m, 3, x)
+		carry(acc, reg.K1)
 		SHRQ(U8(8), some)
 		JZ(LabelRef("lengths"))
 	}
@@ -304,8 +314,10 @@ func polyEnd(constants Mem) {
 	VPXORQ(zmm(13), zmm(13), zmm(13))
 	VMOVDQU64(Mem{Base: m, Disp: offN}, zmm(14))
 	addBlock(zmm(13), zmm(14))
-	one(m)
-	h := lower
+	clearSums()
+	multiply(m, 3, x)
+	carry(acc)
+	h := acc
 	c := spare
 	for range 2 {
 		VPSRLQ(U8(44), h[0], c)
@@ -357,11 +369,4 @@ func polyEnd(constants Mem) {
 	VMOVDQU64(zmm(24), Mem{Base: m, Disp: offTags})
 	VMOVDQU64(zmm(25), Mem{Base: m, Disp: offTags + 64})
 	end()
-}
-
-// one multiplies x by r.
-func one(m reg.Register) {
-	clearSums()
-	multiply(m, 3, x)
-	carry()
 }
