@@ -24,7 +24,7 @@ type options struct {
 
 	Memory   int    `name:"memory" env:"CULVERT_MEMORY" placeholder:"MIB" help:"Bound on the memory for packets in flight, in MiB: 4 and 2 per core if not given. What does not fit is dropped."`
 	Workers  int    `name:"workers" env:"CULVERT_WORKERS" placeholder:"N" help:"Threads that encrypt beside those that read: one per core beyond two if not given, -1 for none."`
-	AEAD     string `name:"aead" env:"CULVERT_AEAD" placeholder:"KERNEL" help:"What to encrypt batches with: avx512, or generic. The best that the processor has and that passes a test if not given."`
+	AEAD     string `name:"aead" env:"CULVERT_AEAD" placeholder:"KERNEL" help:"What to encrypt batches with: avx512, avx2, or generic. The best that the processor has and that passes a test if not given."`
 	Queues   int    `name:"queues" env:"CULVERT_QUEUES" placeholder:"N" default:"1" help:"Queues of the interface, and sockets per address family, each with a thread of its own: 1 if not given. Only on Linux, and for an interface that culvert makes."`
 	StateDir string `name:"state-dir" type:"path" env:"CULVERT_STATE_DIR,STATE_DIRECTORY" placeholder:"DIR" help:"Keep the time of the last handshake in DIR, so that a clock that goes back over a restart locks nobody out."`
 

@@ -37,7 +37,7 @@ type report struct {
 	Workers     int   `json:"workers"`
 	Readers     int   `json:"readers"`
 	Handing     int   `json:"readers_handing_over"`
-	// AEAD is what batches of packets are sealed and opened with: avx512, or generic.
+	// AEAD is what batches of packets are sealed and opened with: avx512, avx2, or generic.
 	AEAD    string `json:"aead"`
 	Evicted int64  `json:"uapi_clients_evicted"`
 

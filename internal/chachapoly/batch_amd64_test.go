@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -139,13 +138,12 @@ func FuzzAgainstXCrypto(f *testing.F) {
 
 // Numbers that make every carry of Poly1305 happen, and accumulators next to the
 // prime: blocks of ones and of zeros, and keys of both.
-func TestPolyEdges(t *testing.T) {
-	if !slices.Contains(Kernels(), avx512) {
-		t.Skip("this processor has no AVX-512 with IFMA")
-	}
+func TestPolyEdges(t *testing.T) { each(t, testPolyEdges) }
+
+func testPolyEdges(t *testing.T, kernel *Kernel) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for round := range 20_000 {
-		w := new(work512)
+		w := newWork(kernel)
 		messages := make([]Message, 8)
 		for i := range messages {
 			buf := make([]byte, 16*(1+r.IntN(12))+Overhead)
@@ -161,10 +159,9 @@ func TestPolyEdges(t *testing.T) {
 		}
 		w.authenticate(messages, 0)
 		for i := range messages {
-			lo, hi := w.mac.tag(i)
 			var got [16]byte
-			binary.LittleEndian.PutUint64(got[:], lo)
-			binary.LittleEndian.PutUint64(got[8:], hi)
+			binary.LittleEndian.PutUint64(got[:], w.tags[0][i])
+			binary.LittleEndian.PutUint64(got[8:], w.tags[1][i])
 			n := len(messages[i].Buf) - Overhead
 			text := append(bytes.Clone(messages[i].Buf[:n]), make([]byte, 16)...)
 			binary.LittleEndian.PutUint64(text[n+8:], uint64(n))
@@ -208,7 +205,7 @@ func TestNoAllocations(t *testing.T) { each(t, testNoAllocations) }
 func testNoAllocations(t *testing.T, kernel *Kernel) {
 	var k Key
 	k.Init(&[KeySize]byte{1})
-	messages := batch(32, 1424)
+	messages := newBatch(32, 1424)
 	if n := testing.AllocsPerRun(100, func() {
 		kernel.Seal(&k, messages)
 		kernel.Open(&k, messages)
@@ -217,7 +214,7 @@ func testNoAllocations(t *testing.T, kernel *Kernel) {
 	}
 }
 
-func batch(count, size int) []Message {
+func newBatch(count, size int) []Message {
 	messages := make([]Message, count)
 	arena := make([]byte, count*(size+Overhead))
 	for i := range messages {
@@ -250,7 +247,7 @@ func BenchmarkBatch(b *testing.B) {
 	for _, size := range []int{80, 256, 1424, 8900} {
 		for _, count := range []int{1, 4, 8, 16, 32} {
 			for _, kernel := range append(Kernels(), &Kernel{Name: "generic"}) {
-				messages, seal, open := batch(count, size), seal, open
+				messages, seal, open := newBatch(count, size), seal, open
 				if kernel.Batch > 0 {
 					seal = func(m []Message) { kernel.Seal(&k, m) }
 					open = func(m []Message) { kernel.Open(&k, m) }

@@ -24,6 +24,8 @@ type Kernel struct {
 	// Least is how many messages are worth a call: fewer are quicker one by one,
 	// with x/crypto.
 	Least int
+
+	wide bool // AVX-512
 }
 
 // A Message is sealed or opened in place: Buf is the plaintext and Overhead bytes of

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func chacha16(state *[13]uint32, l *lanes512)
+// func chacha16(state *[13]uint32, l *lanes, dst *[32]unsafe.Pointer)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·chacha16(SB), NOSPLIT, $0-16
+TEXT ·chacha16(SB), NOSPLIT, $0-24
 	MOVQ         state+0(FP), AX
 	MOVQ         l+8(FP), CX
 	VMOVDQU32    (CX), Z12
@@ -126,6 +126,7 @@ rounds:
 	VPROLD      $0x07, Z4, Z4
 	DECQ        DX
 	JNZ         rounds
+	MOVQ        dst+16(FP), DX
 	VPADDD.BCST (AX), Z0, Z0
 	VPADDD.BCST 4(AX), Z1, Z1
 	VPADDD.BCST 8(AX), Z2, Z2
@@ -182,23 +183,23 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        384(CX), AX
-	KMOVQ       640(CX), K1
+	MOVQ        (DX), AX
+	KMOVQ       384(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z0
 	VPXORD      Z0, Z20, Z20
 	VMOVDQU8    Z20, K1, (AX)
-	MOVQ        416(CX), AX
-	KMOVQ       672(CX), K1
+	MOVQ        32(DX), AX
+	KMOVQ       416(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z0
 	VPXORD      Z0, Z21, Z21
 	VMOVDQU8    Z21, K1, (AX)
-	MOVQ        448(CX), AX
-	KMOVQ       704(CX), K1
+	MOVQ        64(DX), AX
+	KMOVQ       448(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z0
 	VPXORD      Z0, Z22, Z22
 	VMOVDQU8    Z22, K1, (AX)
-	MOVQ        480(CX), AX
-	KMOVQ       736(CX), K1
+	MOVQ        96(DX), AX
+	KMOVQ       480(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z0
 	VPXORD      Z0, Z23, Z23
 	VMOVDQU8    Z23, K1, (AX)
@@ -210,23 +211,23 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        392(CX), AX
-	KMOVQ       648(CX), K1
+	MOVQ        8(DX), AX
+	KMOVQ       392(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z1
 	VPXORD      Z1, Z28, Z28
 	VMOVDQU8    Z28, K1, (AX)
-	MOVQ        424(CX), AX
-	KMOVQ       680(CX), K1
+	MOVQ        40(DX), AX
+	KMOVQ       424(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z1
 	VPXORD      Z1, Z29, Z29
 	VMOVDQU8    Z29, K1, (AX)
-	MOVQ        456(CX), AX
-	KMOVQ       712(CX), K1
+	MOVQ        72(DX), AX
+	KMOVQ       456(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z1
 	VPXORD      Z1, Z30, Z30
 	VMOVDQU8    Z30, K1, (AX)
-	MOVQ        488(CX), AX
-	KMOVQ       744(CX), K1
+	MOVQ        104(DX), AX
+	KMOVQ       488(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z1
 	VPXORD      Z1, Z31, Z31
 	VMOVDQU8    Z31, K1, (AX)
@@ -238,23 +239,23 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        400(CX), AX
-	KMOVQ       656(CX), K1
+	MOVQ        16(DX), AX
+	KMOVQ       400(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z2
 	VPXORD      Z2, Z20, Z20
 	VMOVDQU8    Z20, K1, (AX)
-	MOVQ        432(CX), AX
-	KMOVQ       688(CX), K1
+	MOVQ        48(DX), AX
+	KMOVQ       432(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z2
 	VPXORD      Z2, Z21, Z21
 	VMOVDQU8    Z21, K1, (AX)
-	MOVQ        464(CX), AX
-	KMOVQ       720(CX), K1
+	MOVQ        80(DX), AX
+	KMOVQ       464(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z2
 	VPXORD      Z2, Z22, Z22
 	VMOVDQU8    Z22, K1, (AX)
-	MOVQ        496(CX), AX
-	KMOVQ       752(CX), K1
+	MOVQ        112(DX), AX
+	KMOVQ       496(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z2
 	VPXORD      Z2, Z23, Z23
 	VMOVDQU8    Z23, K1, (AX)
@@ -266,32 +267,32 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        408(CX), AX
-	KMOVQ       664(CX), K1
+	MOVQ        24(DX), AX
+	KMOVQ       408(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z3
 	VPXORD      Z3, Z28, Z28
 	VMOVDQU8    Z28, K1, (AX)
-	MOVQ        440(CX), AX
-	KMOVQ       696(CX), K1
+	MOVQ        56(DX), AX
+	KMOVQ       440(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z3
 	VPXORD      Z3, Z29, Z29
 	VMOVDQU8    Z29, K1, (AX)
-	MOVQ        472(CX), AX
-	KMOVQ       728(CX), K1
+	MOVQ        88(DX), AX
+	KMOVQ       472(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z3
 	VPXORD      Z3, Z30, Z30
 	VMOVDQU8    Z30, K1, (AX)
-	MOVQ        504(CX), AX
-	KMOVQ       760(CX), K1
+	MOVQ        120(DX), AX
+	KMOVQ       504(CX), K1
 	VMOVDQU8.Z  (AX), K1, Z3
 	VPXORD      Z3, Z31, Z31
 	VMOVDQU8    Z31, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func chacha32(state *[13]uint32, l *lanes512)
+// func chacha32(state *[13]uint32, l *lanes, dst *[32]unsafe.Pointer)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·chacha32(SB), NOSPLIT, $0-16
+TEXT ·chacha32(SB), NOSPLIT, $0-24
 	MOVQ         state+0(FP), AX
 	MOVQ         l+8(FP), CX
 	VMOVDQU32    (CX), Z12
@@ -523,22 +524,23 @@ rounds:
 	VPROLD      $0x07, Z20, Z20
 	DECQ        DX
 	JNZ         rounds
-	VMOVDQU32   Z16, 896(CX)
-	VMOVDQU32   Z17, 960(CX)
-	VMOVDQU32   Z18, 1024(CX)
-	VMOVDQU32   Z19, 1088(CX)
-	VMOVDQU32   Z20, 1152(CX)
-	VMOVDQU32   Z21, 1216(CX)
-	VMOVDQU32   Z22, 1280(CX)
-	VMOVDQU32   Z23, 1344(CX)
-	VMOVDQU32   Z24, 1408(CX)
-	VMOVDQU32   Z25, 1472(CX)
-	VMOVDQU32   Z26, 1536(CX)
-	VMOVDQU32   Z27, 1600(CX)
-	VMOVDQU32   Z28, 1664(CX)
-	VMOVDQU32   Z29, 1728(CX)
-	VMOVDQU32   Z30, 1792(CX)
-	VMOVDQU32   Z31, 1856(CX)
+	VMOVDQU32   Z16, 640(CX)
+	VMOVDQU32   Z17, 704(CX)
+	VMOVDQU32   Z18, 768(CX)
+	VMOVDQU32   Z19, 832(CX)
+	VMOVDQU32   Z20, 896(CX)
+	VMOVDQU32   Z21, 960(CX)
+	VMOVDQU32   Z22, 1024(CX)
+	VMOVDQU32   Z23, 1088(CX)
+	VMOVDQU32   Z24, 1152(CX)
+	VMOVDQU32   Z25, 1216(CX)
+	VMOVDQU32   Z26, 1280(CX)
+	VMOVDQU32   Z27, 1344(CX)
+	VMOVDQU32   Z28, 1408(CX)
+	VMOVDQU32   Z29, 1472(CX)
+	VMOVDQU32   Z30, 1536(CX)
+	VMOVDQU32   Z31, 1600(CX)
+	MOVQ        dst+16(FP), DX
 	VPADDD.BCST (AX), Z0, Z0
 	VPADDD.BCST 4(AX), Z1, Z1
 	VPADDD.BCST 8(AX), Z2, Z2
@@ -595,26 +597,26 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        384(CX), DX
-	KMOVQ       640(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z0
+	MOVQ        (DX), BX
+	KMOVQ       384(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z0
 	VPXORD      Z0, Z20, Z20
-	VMOVDQU8    Z20, K1, (DX)
-	MOVQ        416(CX), DX
-	KMOVQ       672(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z0
+	VMOVDQU8    Z20, K1, (BX)
+	MOVQ        32(DX), BX
+	KMOVQ       416(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z0
 	VPXORD      Z0, Z21, Z21
-	VMOVDQU8    Z21, K1, (DX)
-	MOVQ        448(CX), DX
-	KMOVQ       704(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z0
+	VMOVDQU8    Z21, K1, (BX)
+	MOVQ        64(DX), BX
+	KMOVQ       448(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z0
 	VPXORD      Z0, Z22, Z22
-	VMOVDQU8    Z22, K1, (DX)
-	MOVQ        480(CX), DX
-	KMOVQ       736(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z0
+	VMOVDQU8    Z22, K1, (BX)
+	MOVQ        96(DX), BX
+	KMOVQ       480(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z0
 	VPXORD      Z0, Z23, Z23
-	VMOVDQU8    Z23, K1, (DX)
+	VMOVDQU8    Z23, K1, (BX)
 	VSHUFI64X2  $0x44, Z5, Z1, Z24
 	VSHUFI64X2  $0xee, Z5, Z1, Z25
 	VSHUFI64X2  $0x44, Z13, Z9, Z26
@@ -623,26 +625,26 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        392(CX), DX
-	KMOVQ       648(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z1
+	MOVQ        8(DX), BX
+	KMOVQ       392(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z1
 	VPXORD      Z1, Z28, Z28
-	VMOVDQU8    Z28, K1, (DX)
-	MOVQ        424(CX), DX
-	KMOVQ       680(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z1
+	VMOVDQU8    Z28, K1, (BX)
+	MOVQ        40(DX), BX
+	KMOVQ       424(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z1
 	VPXORD      Z1, Z29, Z29
-	VMOVDQU8    Z29, K1, (DX)
-	MOVQ        456(CX), DX
-	KMOVQ       712(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z1
+	VMOVDQU8    Z29, K1, (BX)
+	MOVQ        72(DX), BX
+	KMOVQ       456(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z1
 	VPXORD      Z1, Z30, Z30
-	VMOVDQU8    Z30, K1, (DX)
-	MOVQ        488(CX), DX
-	KMOVQ       744(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z1
+	VMOVDQU8    Z30, K1, (BX)
+	MOVQ        104(DX), BX
+	KMOVQ       488(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z1
 	VPXORD      Z1, Z31, Z31
-	VMOVDQU8    Z31, K1, (DX)
+	VMOVDQU8    Z31, K1, (BX)
 	VSHUFI64X2  $0x44, Z6, Z2, Z16
 	VSHUFI64X2  $0xee, Z6, Z2, Z17
 	VSHUFI64X2  $0x44, Z14, Z10, Z18
@@ -651,26 +653,26 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        400(CX), DX
-	KMOVQ       656(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z2
+	MOVQ        16(DX), BX
+	KMOVQ       400(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z2
 	VPXORD      Z2, Z20, Z20
-	VMOVDQU8    Z20, K1, (DX)
-	MOVQ        432(CX), DX
-	KMOVQ       688(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z2
+	VMOVDQU8    Z20, K1, (BX)
+	MOVQ        48(DX), BX
+	KMOVQ       432(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z2
 	VPXORD      Z2, Z21, Z21
-	VMOVDQU8    Z21, K1, (DX)
-	MOVQ        464(CX), DX
-	KMOVQ       720(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z2
+	VMOVDQU8    Z21, K1, (BX)
+	MOVQ        80(DX), BX
+	KMOVQ       464(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z2
 	VPXORD      Z2, Z22, Z22
-	VMOVDQU8    Z22, K1, (DX)
-	MOVQ        496(CX), DX
-	KMOVQ       752(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z2
+	VMOVDQU8    Z22, K1, (BX)
+	MOVQ        112(DX), BX
+	KMOVQ       496(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z2
 	VPXORD      Z2, Z23, Z23
-	VMOVDQU8    Z23, K1, (DX)
+	VMOVDQU8    Z23, K1, (BX)
 	VSHUFI64X2  $0x44, Z7, Z3, Z24
 	VSHUFI64X2  $0xee, Z7, Z3, Z25
 	VSHUFI64X2  $0x44, Z15, Z11, Z26
@@ -679,42 +681,42 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        408(CX), DX
-	KMOVQ       664(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z3
+	MOVQ        24(DX), BX
+	KMOVQ       408(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z3
 	VPXORD      Z3, Z28, Z28
-	VMOVDQU8    Z28, K1, (DX)
-	MOVQ        440(CX), DX
-	KMOVQ       696(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z3
+	VMOVDQU8    Z28, K1, (BX)
+	MOVQ        56(DX), BX
+	KMOVQ       440(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z3
 	VPXORD      Z3, Z29, Z29
-	VMOVDQU8    Z29, K1, (DX)
-	MOVQ        472(CX), DX
-	KMOVQ       728(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z3
+	VMOVDQU8    Z29, K1, (BX)
+	MOVQ        88(DX), BX
+	KMOVQ       472(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z3
 	VPXORD      Z3, Z30, Z30
-	VMOVDQU8    Z30, K1, (DX)
-	MOVQ        504(CX), DX
-	KMOVQ       760(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z3
+	VMOVDQU8    Z30, K1, (BX)
+	MOVQ        120(DX), BX
+	KMOVQ       504(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z3
 	VPXORD      Z3, Z31, Z31
-	VMOVDQU8    Z31, K1, (DX)
-	VMOVDQU32   896(CX), Z0
-	VMOVDQU32   960(CX), Z1
-	VMOVDQU32   1024(CX), Z2
-	VMOVDQU32   1088(CX), Z3
-	VMOVDQU32   1152(CX), Z4
-	VMOVDQU32   1216(CX), Z5
-	VMOVDQU32   1280(CX), Z6
-	VMOVDQU32   1344(CX), Z7
-	VMOVDQU32   1408(CX), Z8
-	VMOVDQU32   1472(CX), Z9
-	VMOVDQU32   1536(CX), Z10
-	VMOVDQU32   1600(CX), Z11
-	VMOVDQU32   1664(CX), Z12
-	VMOVDQU32   1728(CX), Z13
-	VMOVDQU32   1792(CX), Z14
-	VMOVDQU32   1856(CX), Z15
+	VMOVDQU8    Z31, K1, (BX)
+	VMOVDQU32   640(CX), Z0
+	VMOVDQU32   704(CX), Z1
+	VMOVDQU32   768(CX), Z2
+	VMOVDQU32   832(CX), Z3
+	VMOVDQU32   896(CX), Z4
+	VMOVDQU32   960(CX), Z5
+	VMOVDQU32   1024(CX), Z6
+	VMOVDQU32   1088(CX), Z7
+	VMOVDQU32   1152(CX), Z8
+	VMOVDQU32   1216(CX), Z9
+	VMOVDQU32   1280(CX), Z10
+	VMOVDQU32   1344(CX), Z11
+	VMOVDQU32   1408(CX), Z12
+	VMOVDQU32   1472(CX), Z13
+	VMOVDQU32   1536(CX), Z14
+	VMOVDQU32   1600(CX), Z15
 	VPADDD.BCST (AX), Z0, Z0
 	VPADDD.BCST 4(AX), Z1, Z1
 	VPADDD.BCST 8(AX), Z2, Z2
@@ -771,26 +773,26 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        512(CX), DX
-	KMOVQ       768(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z0
+	MOVQ        128(DX), BX
+	KMOVQ       512(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z0
 	VPXORD      Z0, Z20, Z20
-	VMOVDQU8    Z20, K1, (DX)
-	MOVQ        544(CX), DX
-	KMOVQ       800(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z0
+	VMOVDQU8    Z20, K1, (BX)
+	MOVQ        160(DX), BX
+	KMOVQ       544(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z0
 	VPXORD      Z0, Z21, Z21
-	VMOVDQU8    Z21, K1, (DX)
-	MOVQ        576(CX), DX
-	KMOVQ       832(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z0
+	VMOVDQU8    Z21, K1, (BX)
+	MOVQ        192(DX), BX
+	KMOVQ       576(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z0
 	VPXORD      Z0, Z22, Z22
-	VMOVDQU8    Z22, K1, (DX)
-	MOVQ        608(CX), DX
-	KMOVQ       864(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z0
+	VMOVDQU8    Z22, K1, (BX)
+	MOVQ        224(DX), BX
+	KMOVQ       608(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z0
 	VPXORD      Z0, Z23, Z23
-	VMOVDQU8    Z23, K1, (DX)
+	VMOVDQU8    Z23, K1, (BX)
 	VSHUFI64X2  $0x44, Z5, Z1, Z24
 	VSHUFI64X2  $0xee, Z5, Z1, Z25
 	VSHUFI64X2  $0x44, Z13, Z9, Z26
@@ -799,26 +801,26 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        520(CX), DX
-	KMOVQ       776(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z1
+	MOVQ        136(DX), BX
+	KMOVQ       520(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z1
 	VPXORD      Z1, Z28, Z28
-	VMOVDQU8    Z28, K1, (DX)
-	MOVQ        552(CX), DX
-	KMOVQ       808(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z1
+	VMOVDQU8    Z28, K1, (BX)
+	MOVQ        168(DX), BX
+	KMOVQ       552(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z1
 	VPXORD      Z1, Z29, Z29
-	VMOVDQU8    Z29, K1, (DX)
-	MOVQ        584(CX), DX
-	KMOVQ       840(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z1
+	VMOVDQU8    Z29, K1, (BX)
+	MOVQ        200(DX), BX
+	KMOVQ       584(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z1
 	VPXORD      Z1, Z30, Z30
-	VMOVDQU8    Z30, K1, (DX)
-	MOVQ        616(CX), DX
-	KMOVQ       872(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z1
+	VMOVDQU8    Z30, K1, (BX)
+	MOVQ        232(DX), BX
+	KMOVQ       616(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z1
 	VPXORD      Z1, Z31, Z31
-	VMOVDQU8    Z31, K1, (DX)
+	VMOVDQU8    Z31, K1, (BX)
 	VSHUFI64X2  $0x44, Z6, Z2, Z16
 	VSHUFI64X2  $0xee, Z6, Z2, Z17
 	VSHUFI64X2  $0x44, Z14, Z10, Z18
@@ -827,26 +829,26 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        528(CX), DX
-	KMOVQ       784(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z2
+	MOVQ        144(DX), BX
+	KMOVQ       528(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z2
 	VPXORD      Z2, Z20, Z20
-	VMOVDQU8    Z20, K1, (DX)
-	MOVQ        560(CX), DX
-	KMOVQ       816(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z2
+	VMOVDQU8    Z20, K1, (BX)
+	MOVQ        176(DX), BX
+	KMOVQ       560(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z2
 	VPXORD      Z2, Z21, Z21
-	VMOVDQU8    Z21, K1, (DX)
-	MOVQ        592(CX), DX
-	KMOVQ       848(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z2
+	VMOVDQU8    Z21, K1, (BX)
+	MOVQ        208(DX), BX
+	KMOVQ       592(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z2
 	VPXORD      Z2, Z22, Z22
-	VMOVDQU8    Z22, K1, (DX)
-	MOVQ        624(CX), DX
-	KMOVQ       880(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z2
+	VMOVDQU8    Z22, K1, (BX)
+	MOVQ        240(DX), BX
+	KMOVQ       624(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z2
 	VPXORD      Z2, Z23, Z23
-	VMOVDQU8    Z23, K1, (DX)
+	VMOVDQU8    Z23, K1, (BX)
 	VSHUFI64X2  $0x44, Z7, Z3, Z24
 	VSHUFI64X2  $0xee, Z7, Z3, Z25
 	VSHUFI64X2  $0x44, Z15, Z11, Z26
@@ -855,32 +857,32 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        536(CX), DX
-	KMOVQ       792(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z3
+	MOVQ        152(DX), BX
+	KMOVQ       536(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z3
 	VPXORD      Z3, Z28, Z28
-	VMOVDQU8    Z28, K1, (DX)
-	MOVQ        568(CX), DX
-	KMOVQ       824(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z3
+	VMOVDQU8    Z28, K1, (BX)
+	MOVQ        184(DX), BX
+	KMOVQ       568(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z3
 	VPXORD      Z3, Z29, Z29
-	VMOVDQU8    Z29, K1, (DX)
-	MOVQ        600(CX), DX
-	KMOVQ       856(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z3
+	VMOVDQU8    Z29, K1, (BX)
+	MOVQ        216(DX), BX
+	KMOVQ       600(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z3
 	VPXORD      Z3, Z30, Z30
-	VMOVDQU8    Z30, K1, (DX)
-	MOVQ        632(CX), DX
-	KMOVQ       888(CX), K1
-	VMOVDQU8.Z  (DX), K1, Z3
+	VMOVDQU8    Z30, K1, (BX)
+	MOVQ        248(DX), BX
+	KMOVQ       632(CX), K1
+	VMOVDQU8.Z  (BX), K1, Z3
 	VPXORD      Z3, Z31, Z31
-	VMOVDQU8    Z31, K1, (DX)
+	VMOVDQU8    Z31, K1, (BX)
 	VZEROUPPER
 	RET
 
-// func chacha32full(state *[13]uint32, l *lanes512)
+// func chacha32full(state *[13]uint32, l *lanes, dst *[32]unsafe.Pointer)
 // Requires: AVX, AVX512F
-TEXT ·chacha32full(SB), NOSPLIT, $0-16
+TEXT ·chacha32full(SB), NOSPLIT, $0-24
 	MOVQ         state+0(FP), AX
 	MOVQ         l+8(FP), CX
 	VMOVDQU32    (CX), Z12
@@ -1112,22 +1114,23 @@ rounds:
 	VPROLD      $0x07, Z20, Z20
 	DECQ        DX
 	JNZ         rounds
-	VMOVDQU32   Z16, 896(CX)
-	VMOVDQU32   Z17, 960(CX)
-	VMOVDQU32   Z18, 1024(CX)
-	VMOVDQU32   Z19, 1088(CX)
-	VMOVDQU32   Z20, 1152(CX)
-	VMOVDQU32   Z21, 1216(CX)
-	VMOVDQU32   Z22, 1280(CX)
-	VMOVDQU32   Z23, 1344(CX)
-	VMOVDQU32   Z24, 1408(CX)
-	VMOVDQU32   Z25, 1472(CX)
-	VMOVDQU32   Z26, 1536(CX)
-	VMOVDQU32   Z27, 1600(CX)
-	VMOVDQU32   Z28, 1664(CX)
-	VMOVDQU32   Z29, 1728(CX)
-	VMOVDQU32   Z30, 1792(CX)
-	VMOVDQU32   Z31, 1856(CX)
+	VMOVDQU32   Z16, 640(CX)
+	VMOVDQU32   Z17, 704(CX)
+	VMOVDQU32   Z18, 768(CX)
+	VMOVDQU32   Z19, 832(CX)
+	VMOVDQU32   Z20, 896(CX)
+	VMOVDQU32   Z21, 960(CX)
+	VMOVDQU32   Z22, 1024(CX)
+	VMOVDQU32   Z23, 1088(CX)
+	VMOVDQU32   Z24, 1152(CX)
+	VMOVDQU32   Z25, 1216(CX)
+	VMOVDQU32   Z26, 1280(CX)
+	VMOVDQU32   Z27, 1344(CX)
+	VMOVDQU32   Z28, 1408(CX)
+	VMOVDQU32   Z29, 1472(CX)
+	VMOVDQU32   Z30, 1536(CX)
+	VMOVDQU32   Z31, 1600(CX)
+	MOVQ        dst+16(FP), DX
 	VPADDD.BCST (AX), Z0, Z0
 	VPADDD.BCST 4(AX), Z1, Z1
 	VPADDD.BCST 8(AX), Z2, Z2
@@ -1184,18 +1187,18 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        384(CX), DX
-	VPXORD      (DX), Z20, Z20
-	VMOVDQU32   Z20, (DX)
-	MOVQ        416(CX), DX
-	VPXORD      (DX), Z21, Z21
-	VMOVDQU32   Z21, (DX)
-	MOVQ        448(CX), DX
-	VPXORD      (DX), Z22, Z22
-	VMOVDQU32   Z22, (DX)
-	MOVQ        480(CX), DX
-	VPXORD      (DX), Z23, Z23
-	VMOVDQU32   Z23, (DX)
+	MOVQ        (DX), BX
+	VPXORD      (BX), Z20, Z20
+	VMOVDQU32   Z20, (BX)
+	MOVQ        32(DX), BX
+	VPXORD      (BX), Z21, Z21
+	VMOVDQU32   Z21, (BX)
+	MOVQ        64(DX), BX
+	VPXORD      (BX), Z22, Z22
+	VMOVDQU32   Z22, (BX)
+	MOVQ        96(DX), BX
+	VPXORD      (BX), Z23, Z23
+	VMOVDQU32   Z23, (BX)
 	VSHUFI64X2  $0x44, Z5, Z1, Z24
 	VSHUFI64X2  $0xee, Z5, Z1, Z25
 	VSHUFI64X2  $0x44, Z13, Z9, Z26
@@ -1204,18 +1207,18 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        392(CX), DX
-	VPXORD      (DX), Z28, Z28
-	VMOVDQU32   Z28, (DX)
-	MOVQ        424(CX), DX
-	VPXORD      (DX), Z29, Z29
-	VMOVDQU32   Z29, (DX)
-	MOVQ        456(CX), DX
-	VPXORD      (DX), Z30, Z30
-	VMOVDQU32   Z30, (DX)
-	MOVQ        488(CX), DX
-	VPXORD      (DX), Z31, Z31
-	VMOVDQU32   Z31, (DX)
+	MOVQ        8(DX), BX
+	VPXORD      (BX), Z28, Z28
+	VMOVDQU32   Z28, (BX)
+	MOVQ        40(DX), BX
+	VPXORD      (BX), Z29, Z29
+	VMOVDQU32   Z29, (BX)
+	MOVQ        72(DX), BX
+	VPXORD      (BX), Z30, Z30
+	VMOVDQU32   Z30, (BX)
+	MOVQ        104(DX), BX
+	VPXORD      (BX), Z31, Z31
+	VMOVDQU32   Z31, (BX)
 	VSHUFI64X2  $0x44, Z6, Z2, Z16
 	VSHUFI64X2  $0xee, Z6, Z2, Z17
 	VSHUFI64X2  $0x44, Z14, Z10, Z18
@@ -1224,18 +1227,18 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        400(CX), DX
-	VPXORD      (DX), Z20, Z20
-	VMOVDQU32   Z20, (DX)
-	MOVQ        432(CX), DX
-	VPXORD      (DX), Z21, Z21
-	VMOVDQU32   Z21, (DX)
-	MOVQ        464(CX), DX
-	VPXORD      (DX), Z22, Z22
-	VMOVDQU32   Z22, (DX)
-	MOVQ        496(CX), DX
-	VPXORD      (DX), Z23, Z23
-	VMOVDQU32   Z23, (DX)
+	MOVQ        16(DX), BX
+	VPXORD      (BX), Z20, Z20
+	VMOVDQU32   Z20, (BX)
+	MOVQ        48(DX), BX
+	VPXORD      (BX), Z21, Z21
+	VMOVDQU32   Z21, (BX)
+	MOVQ        80(DX), BX
+	VPXORD      (BX), Z22, Z22
+	VMOVDQU32   Z22, (BX)
+	MOVQ        112(DX), BX
+	VPXORD      (BX), Z23, Z23
+	VMOVDQU32   Z23, (BX)
 	VSHUFI64X2  $0x44, Z7, Z3, Z24
 	VSHUFI64X2  $0xee, Z7, Z3, Z25
 	VSHUFI64X2  $0x44, Z15, Z11, Z26
@@ -1244,34 +1247,34 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        408(CX), DX
-	VPXORD      (DX), Z28, Z28
-	VMOVDQU32   Z28, (DX)
-	MOVQ        440(CX), DX
-	VPXORD      (DX), Z29, Z29
-	VMOVDQU32   Z29, (DX)
-	MOVQ        472(CX), DX
-	VPXORD      (DX), Z30, Z30
-	VMOVDQU32   Z30, (DX)
-	MOVQ        504(CX), DX
-	VPXORD      (DX), Z31, Z31
-	VMOVDQU32   Z31, (DX)
-	VMOVDQU32   896(CX), Z0
-	VMOVDQU32   960(CX), Z1
-	VMOVDQU32   1024(CX), Z2
-	VMOVDQU32   1088(CX), Z3
-	VMOVDQU32   1152(CX), Z4
-	VMOVDQU32   1216(CX), Z5
-	VMOVDQU32   1280(CX), Z6
-	VMOVDQU32   1344(CX), Z7
-	VMOVDQU32   1408(CX), Z8
-	VMOVDQU32   1472(CX), Z9
-	VMOVDQU32   1536(CX), Z10
-	VMOVDQU32   1600(CX), Z11
-	VMOVDQU32   1664(CX), Z12
-	VMOVDQU32   1728(CX), Z13
-	VMOVDQU32   1792(CX), Z14
-	VMOVDQU32   1856(CX), Z15
+	MOVQ        24(DX), BX
+	VPXORD      (BX), Z28, Z28
+	VMOVDQU32   Z28, (BX)
+	MOVQ        56(DX), BX
+	VPXORD      (BX), Z29, Z29
+	VMOVDQU32   Z29, (BX)
+	MOVQ        88(DX), BX
+	VPXORD      (BX), Z30, Z30
+	VMOVDQU32   Z30, (BX)
+	MOVQ        120(DX), BX
+	VPXORD      (BX), Z31, Z31
+	VMOVDQU32   Z31, (BX)
+	VMOVDQU32   640(CX), Z0
+	VMOVDQU32   704(CX), Z1
+	VMOVDQU32   768(CX), Z2
+	VMOVDQU32   832(CX), Z3
+	VMOVDQU32   896(CX), Z4
+	VMOVDQU32   960(CX), Z5
+	VMOVDQU32   1024(CX), Z6
+	VMOVDQU32   1088(CX), Z7
+	VMOVDQU32   1152(CX), Z8
+	VMOVDQU32   1216(CX), Z9
+	VMOVDQU32   1280(CX), Z10
+	VMOVDQU32   1344(CX), Z11
+	VMOVDQU32   1408(CX), Z12
+	VMOVDQU32   1472(CX), Z13
+	VMOVDQU32   1536(CX), Z14
+	VMOVDQU32   1600(CX), Z15
 	VPADDD.BCST (AX), Z0, Z0
 	VPADDD.BCST 4(AX), Z1, Z1
 	VPADDD.BCST 8(AX), Z2, Z2
@@ -1328,18 +1331,18 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        512(CX), DX
-	VPXORD      (DX), Z20, Z20
-	VMOVDQU32   Z20, (DX)
-	MOVQ        544(CX), DX
-	VPXORD      (DX), Z21, Z21
-	VMOVDQU32   Z21, (DX)
-	MOVQ        576(CX), DX
-	VPXORD      (DX), Z22, Z22
-	VMOVDQU32   Z22, (DX)
-	MOVQ        608(CX), DX
-	VPXORD      (DX), Z23, Z23
-	VMOVDQU32   Z23, (DX)
+	MOVQ        128(DX), BX
+	VPXORD      (BX), Z20, Z20
+	VMOVDQU32   Z20, (BX)
+	MOVQ        160(DX), BX
+	VPXORD      (BX), Z21, Z21
+	VMOVDQU32   Z21, (BX)
+	MOVQ        192(DX), BX
+	VPXORD      (BX), Z22, Z22
+	VMOVDQU32   Z22, (BX)
+	MOVQ        224(DX), BX
+	VPXORD      (BX), Z23, Z23
+	VMOVDQU32   Z23, (BX)
 	VSHUFI64X2  $0x44, Z5, Z1, Z24
 	VSHUFI64X2  $0xee, Z5, Z1, Z25
 	VSHUFI64X2  $0x44, Z13, Z9, Z26
@@ -1348,18 +1351,18 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        520(CX), DX
-	VPXORD      (DX), Z28, Z28
-	VMOVDQU32   Z28, (DX)
-	MOVQ        552(CX), DX
-	VPXORD      (DX), Z29, Z29
-	VMOVDQU32   Z29, (DX)
-	MOVQ        584(CX), DX
-	VPXORD      (DX), Z30, Z30
-	VMOVDQU32   Z30, (DX)
-	MOVQ        616(CX), DX
-	VPXORD      (DX), Z31, Z31
-	VMOVDQU32   Z31, (DX)
+	MOVQ        136(DX), BX
+	VPXORD      (BX), Z28, Z28
+	VMOVDQU32   Z28, (BX)
+	MOVQ        168(DX), BX
+	VPXORD      (BX), Z29, Z29
+	VMOVDQU32   Z29, (BX)
+	MOVQ        200(DX), BX
+	VPXORD      (BX), Z30, Z30
+	VMOVDQU32   Z30, (BX)
+	MOVQ        232(DX), BX
+	VPXORD      (BX), Z31, Z31
+	VMOVDQU32   Z31, (BX)
 	VSHUFI64X2  $0x44, Z6, Z2, Z16
 	VSHUFI64X2  $0xee, Z6, Z2, Z17
 	VSHUFI64X2  $0x44, Z14, Z10, Z18
@@ -1368,18 +1371,18 @@ rounds:
 	VSHUFI64X2  $0xdd, Z18, Z16, Z21
 	VSHUFI64X2  $0x88, Z19, Z17, Z22
 	VSHUFI64X2  $0xdd, Z19, Z17, Z23
-	MOVQ        528(CX), DX
-	VPXORD      (DX), Z20, Z20
-	VMOVDQU32   Z20, (DX)
-	MOVQ        560(CX), DX
-	VPXORD      (DX), Z21, Z21
-	VMOVDQU32   Z21, (DX)
-	MOVQ        592(CX), DX
-	VPXORD      (DX), Z22, Z22
-	VMOVDQU32   Z22, (DX)
-	MOVQ        624(CX), DX
-	VPXORD      (DX), Z23, Z23
-	VMOVDQU32   Z23, (DX)
+	MOVQ        144(DX), BX
+	VPXORD      (BX), Z20, Z20
+	VMOVDQU32   Z20, (BX)
+	MOVQ        176(DX), BX
+	VPXORD      (BX), Z21, Z21
+	VMOVDQU32   Z21, (BX)
+	MOVQ        208(DX), BX
+	VPXORD      (BX), Z22, Z22
+	VMOVDQU32   Z22, (BX)
+	MOVQ        240(DX), BX
+	VPXORD      (BX), Z23, Z23
+	VMOVDQU32   Z23, (BX)
 	VSHUFI64X2  $0x44, Z7, Z3, Z24
 	VSHUFI64X2  $0xee, Z7, Z3, Z25
 	VSHUFI64X2  $0x44, Z15, Z11, Z26
@@ -1388,18 +1391,18 @@ rounds:
 	VSHUFI64X2  $0xdd, Z26, Z24, Z29
 	VSHUFI64X2  $0x88, Z27, Z25, Z30
 	VSHUFI64X2  $0xdd, Z27, Z25, Z31
-	MOVQ        536(CX), DX
-	VPXORD      (DX), Z28, Z28
-	VMOVDQU32   Z28, (DX)
-	MOVQ        568(CX), DX
-	VPXORD      (DX), Z29, Z29
-	VMOVDQU32   Z29, (DX)
-	MOVQ        600(CX), DX
-	VPXORD      (DX), Z30, Z30
-	VMOVDQU32   Z30, (DX)
-	MOVQ        632(CX), DX
-	VPXORD      (DX), Z31, Z31
-	VMOVDQU32   Z31, (DX)
+	MOVQ        152(DX), BX
+	VPXORD      (BX), Z28, Z28
+	VMOVDQU32   Z28, (BX)
+	MOVQ        184(DX), BX
+	VPXORD      (BX), Z29, Z29
+	VMOVDQU32   Z29, (BX)
+	MOVQ        216(DX), BX
+	VPXORD      (BX), Z30, Z30
+	VMOVDQU32   Z30, (BX)
+	MOVQ        248(DX), BX
+	VPXORD      (BX), Z31, Z31
+	VMOVDQU32   Z31, (BX)
 	VZEROUPPER
 	RET
 
@@ -1419,9 +1422,9 @@ DATA constants<>+112(SB)/8, $0x0000000000000005
 DATA constants<>+120(SB)/8, $0x0000000000000007
 GLOBL constants<>(SB), RODATA|NOPTR, $128
 
-// func polyBegin(m *mac512, keys *[32]byte)
+// func poly512Begin(m *mac512, keys *[32]byte)
 // Requires: AVX, AVX512F, AVX512IFMA
-TEXT ·polyBegin(SB), NOSPLIT, $0-16
+TEXT ·poly512Begin(SB), NOSPLIT, $0-16
 	MOVQ         m+0(FP), AX
 	MOVQ         keys+8(FP), CX
 	VPBROADCASTQ constants<>+0(SB), Z29
@@ -1665,38 +1668,39 @@ TEXT ·polyBegin(SB), NOSPLIT, $0-16
 	VZEROUPPER
 	RET
 
-// func polyChunks(m *mac512, chunks int, some uint8)
+// func poly512Chunks(m *mac512, p *[8]unsafe.Pointer, chunks int, some uint8)
 // Requires: AVX, AVX512F, AVX512IFMA
-TEXT ·polyChunks(SB), NOSPLIT, $0-17
+TEXT ·poly512Chunks(SB), NOSPLIT, $0-25
 	MOVQ         m+0(FP), AX
-	MOVQ         chunks+8(FP), CX
-	MOVBLZX      some+16(FP), DX
-	KMOVW        DX, K1
+	MOVQ         p+8(FP), CX
+	MOVQ         chunks+16(FP), DX
+	MOVBLZX      some+24(FP), BX
+	KMOVW        BX, K1
 	VPBROADCASTQ constants<>+0(SB), Z29
 	VPBROADCASTQ constants<>+8(SB), Z30
 	VPBROADCASTQ constants<>+16(SB), Z31
 	VMOVDQU64    (AX), Z0
 	VMOVDQU64    64(AX), Z1
 	VMOVDQU64    128(AX), Z2
-	MOVQ         1472(AX), DX
-	MOVQ         1480(AX), BX
-	MOVQ         1488(AX), SI
-	MOVQ         1496(AX), DI
-	MOVQ         1504(AX), R8
-	MOVQ         1512(AX), R9
-	MOVQ         1520(AX), R10
-	MOVQ         1528(AX), R11
+	MOVQ         (CX), BX
+	MOVQ         8(CX), SI
+	MOVQ         16(CX), DI
+	MOVQ         24(CX), R8
+	MOVQ         32(CX), R9
+	MOVQ         40(CX), R10
+	MOVQ         48(CX), R11
+	MOVQ         56(CX), CX
 	XORQ         R12, R12
 
 chunk:
-	VMOVDQU64   (DX)(R12*1), Z13
-	VMOVDQU64   (BX)(R12*1), Z14
-	VMOVDQU64   (SI)(R12*1), Z15
-	VMOVDQU64   (DI)(R12*1), Z16
-	VMOVDQU64   (R8)(R12*1), Z17
-	VMOVDQU64   (R9)(R12*1), Z18
-	VMOVDQU64   (R10)(R12*1), Z19
-	VMOVDQU64   (R11)(R12*1), Z20
+	VMOVDQU64   (BX)(R12*1), Z13
+	VMOVDQU64   (SI)(R12*1), Z14
+	VMOVDQU64   (DI)(R12*1), Z15
+	VMOVDQU64   (R8)(R12*1), Z16
+	VMOVDQU64   (R9)(R12*1), Z17
+	VMOVDQU64   (R10)(R12*1), Z18
+	VMOVDQU64   (R11)(R12*1), Z19
+	VMOVDQU64   (CX)(R12*1), Z20
 	VPUNPCKLQDQ Z14, Z13, Z21
 	VPUNPCKHQDQ Z14, Z13, Z25
 	VPUNPCKLQDQ Z16, Z15, Z22
@@ -1885,7 +1889,7 @@ chunk:
 	VPADDQ      Z9, Z4, K1, Z1
 	VPADDQ      Z10, Z5, K1, Z2
 	ADDQ        $0x00000040, R12
-	DECQ        CX
+	DECQ        DX
 	JNZ         chunk
 	VMOVDQU64   Z0, (AX)
 	VMOVDQU64   Z1, 64(AX)
@@ -1893,44 +1897,45 @@ chunk:
 	VZEROUPPER
 	RET
 
-// func polyEnd(m *mac512, keys *[32]byte, some uint32)
+// func poly512End(m *mac512, p *[8]unsafe.Pointer, keys *[32]byte, tags *[2][8]uint64, some uint32)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512IFMA
-TEXT ·polyEnd(SB), NOSPLIT, $0-20
+TEXT ·poly512End(SB), NOSPLIT, $0-36
 	MOVQ         m+0(FP), AX
-	MOVQ         keys+8(FP), CX
-	MOVLQZX      some+16(FP), DX
+	MOVQ         keys+16(FP), CX
+	MOVQ         p+8(FP), DX
+	MOVLQZX      some+32(FP), BX
 	VPBROADCASTQ constants<>+0(SB), Z29
 	VPBROADCASTQ constants<>+8(SB), Z30
 	VPBROADCASTQ constants<>+16(SB), Z31
 	VMOVDQU64    (AX), Z0
 	VMOVDQU64    64(AX), Z1
 	VMOVDQU64    128(AX), Z2
-	TESTQ        DX, DX
+	TESTQ        BX, BX
 	JZ           lengths
-	MOVQ         1472(AX), BX
-	KMOVQ        1600(AX), K1
-	VMOVDQU8.Z   (BX), K1, Z13
-	MOVQ         1480(AX), BX
-	KMOVQ        1608(AX), K1
-	VMOVDQU8.Z   (BX), K1, Z14
-	MOVQ         1488(AX), BX
-	KMOVQ        1616(AX), K1
-	VMOVDQU8.Z   (BX), K1, Z15
-	MOVQ         1496(AX), BX
-	KMOVQ        1624(AX), K1
-	VMOVDQU8.Z   (BX), K1, Z16
-	MOVQ         1504(AX), BX
-	KMOVQ        1632(AX), K1
-	VMOVDQU8.Z   (BX), K1, Z17
-	MOVQ         1512(AX), BX
-	KMOVQ        1640(AX), K1
-	VMOVDQU8.Z   (BX), K1, Z18
-	MOVQ         1520(AX), BX
-	KMOVQ        1648(AX), K1
-	VMOVDQU8.Z   (BX), K1, Z19
-	MOVQ         1528(AX), BX
-	KMOVQ        1656(AX), K1
-	VMOVDQU8.Z   (BX), K1, Z20
+	MOVQ         (DX), SI
+	KMOVQ        1536(AX), K1
+	VMOVDQU8.Z   (SI), K1, Z13
+	MOVQ         8(DX), SI
+	KMOVQ        1544(AX), K1
+	VMOVDQU8.Z   (SI), K1, Z14
+	MOVQ         16(DX), SI
+	KMOVQ        1552(AX), K1
+	VMOVDQU8.Z   (SI), K1, Z15
+	MOVQ         24(DX), SI
+	KMOVQ        1560(AX), K1
+	VMOVDQU8.Z   (SI), K1, Z16
+	MOVQ         32(DX), SI
+	KMOVQ        1568(AX), K1
+	VMOVDQU8.Z   (SI), K1, Z17
+	MOVQ         40(DX), SI
+	KMOVQ        1576(AX), K1
+	VMOVDQU8.Z   (SI), K1, Z18
+	MOVQ         48(DX), SI
+	KMOVQ        1584(AX), K1
+	VMOVDQU8.Z   (SI), K1, Z19
+	MOVQ         56(DX), SI
+	KMOVQ        1592(AX), K1
+	VMOVDQU8.Z   (SI), K1, Z20
 	VPUNPCKLQDQ  Z14, Z13, Z21
 	VPUNPCKHQDQ  Z14, Z13, Z25
 	VPUNPCKLQDQ  Z16, Z15, Z22
@@ -1955,7 +1960,7 @@ TEXT ·polyEnd(SB), NOSPLIT, $0-20
 	VSHUFI64X2   $0xdd, Z23, Z21, Z26
 	VSHUFI64X2   $0x88, Z24, Z22, Z27
 	VSHUFI64X2   $0xdd, Z24, Z22, Z28
-	KMOVQ        DX, K1
+	KMOVQ        BX, K1
 	VPSRLQ       $0x2c, Z17, Z10
 	VPSLLQ       $0x14, Z25, Z12
 	VPANDQ       Z29, Z17, Z9
@@ -2020,9 +2025,9 @@ TEXT ·polyEnd(SB), NOSPLIT, $0-20
 	VPADDQ       Z11, Z3, K1, Z0
 	VPADDQ       Z9, Z4, K1, Z1
 	VPADDQ       Z10, Z5, K1, Z2
-	SHRQ         $0x08, DX
+	SHRQ         $0x08, BX
 	JZ           lengths
-	KMOVQ        DX, K1
+	KMOVQ        BX, K1
 	VPSRLQ       $0x2c, Z18, Z10
 	VPSLLQ       $0x14, Z26, Z12
 	VPANDQ       Z29, Z18, Z9
@@ -2087,9 +2092,9 @@ TEXT ·polyEnd(SB), NOSPLIT, $0-20
 	VPADDQ       Z11, Z3, K1, Z0
 	VPADDQ       Z9, Z4, K1, Z1
 	VPADDQ       Z10, Z5, K1, Z2
-	SHRQ         $0x08, DX
+	SHRQ         $0x08, BX
 	JZ           lengths
-	KMOVQ        DX, K1
+	KMOVQ        BX, K1
 	VPSRLQ       $0x2c, Z19, Z10
 	VPSLLQ       $0x14, Z27, Z12
 	VPANDQ       Z29, Z19, Z9
@@ -2154,9 +2159,9 @@ TEXT ·polyEnd(SB), NOSPLIT, $0-20
 	VPADDQ       Z11, Z3, K1, Z0
 	VPADDQ       Z9, Z4, K1, Z1
 	VPADDQ       Z10, Z5, K1, Z2
-	SHRQ         $0x08, DX
+	SHRQ         $0x08, BX
 	JZ           lengths
-	KMOVQ        DX, K1
+	KMOVQ        BX, K1
 	VPSRLQ       $0x2c, Z20, Z10
 	VPSLLQ       $0x14, Z28, Z12
 	VPANDQ       Z29, Z20, Z9
@@ -2221,12 +2226,12 @@ TEXT ·polyEnd(SB), NOSPLIT, $0-20
 	VPADDQ       Z11, Z3, K1, Z0
 	VPADDQ       Z9, Z4, K1, Z1
 	VPADDQ       Z10, Z5, K1, Z2
-	SHRQ         $0x08, DX
+	SHRQ         $0x08, BX
 	JZ           lengths
 
 lengths:
 	VPXORQ      Z13, Z13, Z13
-	VMOVDQU64   1536(AX), Z14
+	VMOVDQU64   1472(AX), Z14
 	VPSRLQ      $0x2c, Z13, Z10
 	VPSLLQ      $0x14, Z14, Z12
 	VPANDQ      Z29, Z13, Z9
@@ -2353,32 +2358,1643 @@ lengths:
 	VPCMPUQ     $0x01, Z18, Z22, K1
 	VPTERNLOGQ  $0xff, Z12, Z12, Z12
 	VPSUBQ      Z12, Z23, K1, Z23
-	VPUNPCKLQDQ Z23, Z22, Z24
-	VPUNPCKHQDQ Z23, Z22, Z25
-	VMOVDQU64   Z24, 1664(AX)
-	VMOVDQU64   Z25, 1728(AX)
+	MOVQ        tags+24(FP), AX
+	VMOVDQU64   Z22, (AX)
+	VMOVDQU64   Z23, 64(AX)
 	VZEROUPPER
 	RET
 
-// func wipeRegisters()
+DATA rotate<>+0(SB)/1, $0x02
+DATA rotate<>+1(SB)/1, $0x03
+DATA rotate<>+2(SB)/1, $0x00
+DATA rotate<>+3(SB)/1, $0x01
+DATA rotate<>+4(SB)/1, $0x06
+DATA rotate<>+5(SB)/1, $0x07
+DATA rotate<>+6(SB)/1, $0x04
+DATA rotate<>+7(SB)/1, $0x05
+DATA rotate<>+8(SB)/1, $0x0a
+DATA rotate<>+9(SB)/1, $0x0b
+DATA rotate<>+10(SB)/1, $0x08
+DATA rotate<>+11(SB)/1, $0x09
+DATA rotate<>+12(SB)/1, $0x0e
+DATA rotate<>+13(SB)/1, $0x0f
+DATA rotate<>+14(SB)/1, $0x0c
+DATA rotate<>+15(SB)/1, $0x0d
+DATA rotate<>+16(SB)/1, $0x02
+DATA rotate<>+17(SB)/1, $0x03
+DATA rotate<>+18(SB)/1, $0x00
+DATA rotate<>+19(SB)/1, $0x01
+DATA rotate<>+20(SB)/1, $0x06
+DATA rotate<>+21(SB)/1, $0x07
+DATA rotate<>+22(SB)/1, $0x04
+DATA rotate<>+23(SB)/1, $0x05
+DATA rotate<>+24(SB)/1, $0x0a
+DATA rotate<>+25(SB)/1, $0x0b
+DATA rotate<>+26(SB)/1, $0x08
+DATA rotate<>+27(SB)/1, $0x09
+DATA rotate<>+28(SB)/1, $0x0e
+DATA rotate<>+29(SB)/1, $0x0f
+DATA rotate<>+30(SB)/1, $0x0c
+DATA rotate<>+31(SB)/1, $0x0d
+DATA rotate<>+32(SB)/1, $0x03
+DATA rotate<>+33(SB)/1, $0x00
+DATA rotate<>+34(SB)/1, $0x01
+DATA rotate<>+35(SB)/1, $0x02
+DATA rotate<>+36(SB)/1, $0x07
+DATA rotate<>+37(SB)/1, $0x04
+DATA rotate<>+38(SB)/1, $0x05
+DATA rotate<>+39(SB)/1, $0x06
+DATA rotate<>+40(SB)/1, $0x0b
+DATA rotate<>+41(SB)/1, $0x08
+DATA rotate<>+42(SB)/1, $0x09
+DATA rotate<>+43(SB)/1, $0x0a
+DATA rotate<>+44(SB)/1, $0x0f
+DATA rotate<>+45(SB)/1, $0x0c
+DATA rotate<>+46(SB)/1, $0x0d
+DATA rotate<>+47(SB)/1, $0x0e
+DATA rotate<>+48(SB)/1, $0x03
+DATA rotate<>+49(SB)/1, $0x00
+DATA rotate<>+50(SB)/1, $0x01
+DATA rotate<>+51(SB)/1, $0x02
+DATA rotate<>+52(SB)/1, $0x07
+DATA rotate<>+53(SB)/1, $0x04
+DATA rotate<>+54(SB)/1, $0x05
+DATA rotate<>+55(SB)/1, $0x06
+DATA rotate<>+56(SB)/1, $0x0b
+DATA rotate<>+57(SB)/1, $0x08
+DATA rotate<>+58(SB)/1, $0x09
+DATA rotate<>+59(SB)/1, $0x0a
+DATA rotate<>+60(SB)/1, $0x0f
+DATA rotate<>+61(SB)/1, $0x0c
+DATA rotate<>+62(SB)/1, $0x0d
+DATA rotate<>+63(SB)/1, $0x0e
+GLOBL rotate<>(SB), RODATA|NOPTR, $64
+
+// func chacha2x8(state *[13]uint32, l *lanes, dst *[32]unsafe.Pointer, first int)
+// Requires: AVX, AVX2
+TEXT ·chacha2x8(SB), NOSPLIT, $0-32
+	MOVQ         state+0(FP), AX
+	MOVQ         l+8(FP), CX
+	MOVQ         first+24(FP), DX
+	LEAQ         (CX)(DX*4), BX
+	VPBROADCASTD (AX), Y8
+	VMOVDQU      Y8, 640(CX)
+	VMOVDQU      Y8, 1152(CX)
+	VPBROADCASTD 4(AX), Y8
+	VMOVDQU      Y8, 672(CX)
+	VMOVDQU      Y8, 1184(CX)
+	VPBROADCASTD 8(AX), Y8
+	VMOVDQU      Y8, 704(CX)
+	VMOVDQU      Y8, 1216(CX)
+	VPBROADCASTD 12(AX), Y8
+	VMOVDQU      Y8, 736(CX)
+	VMOVDQU      Y8, 1248(CX)
+	VPBROADCASTD 16(AX), Y8
+	VMOVDQA      Y8, Y0
+	VMOVDQA      Y8, Y4
+	VPBROADCASTD 20(AX), Y8
+	VMOVDQA      Y8, Y1
+	VMOVDQA      Y8, Y5
+	VPBROADCASTD 24(AX), Y8
+	VMOVDQA      Y8, Y2
+	VMOVDQA      Y8, Y6
+	VPBROADCASTD 28(AX), Y8
+	VMOVDQA      Y8, Y3
+	VMOVDQA      Y8, Y7
+	VPBROADCASTD 32(AX), Y8
+	VMOVDQU      Y8, 896(CX)
+	VMOVDQU      Y8, 1408(CX)
+	VPBROADCASTD 36(AX), Y8
+	VMOVDQU      Y8, 928(CX)
+	VMOVDQU      Y8, 1440(CX)
+	VPBROADCASTD 40(AX), Y8
+	VMOVDQU      Y8, 960(CX)
+	VMOVDQU      Y8, 1472(CX)
+	VPBROADCASTD 44(AX), Y8
+	VMOVDQU      Y8, 992(CX)
+	VMOVDQU      Y8, 1504(CX)
+	VMOVDQU      (BX), Y8
+	VMOVDQU      Y8, 1024(CX)
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      Y8, 1536(CX)
+	VPBROADCASTD 48(AX), Y8
+	VMOVDQU      Y8, 1056(CX)
+	VMOVDQU      Y8, 1568(CX)
+	VMOVDQU      128(BX), Y8
+	VMOVDQU      Y8, 1088(CX)
+	VMOVDQU      160(BX), Y8
+	VMOVDQU      Y8, 1600(CX)
+	VMOVDQU      256(BX), Y8
+	VMOVDQU      Y8, 1120(CX)
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      Y8, 1632(CX)
+	MOVQ         $0x0000000a, SI
+
+rounds:
+	VPADDD       640(CX), Y0, Y8
+	VPADDD       1152(CX), Y4, Y9
+	VPXOR        1024(CX), Y8, Y12
+	VPXOR        1536(CX), Y9, Y13
+	VPSHUFB      rotate<>+0(SB), Y12, Y12
+	VPSHUFB      rotate<>+0(SB), Y13, Y13
+	VPADDD       896(CX), Y12, Y10
+	VPADDD       1408(CX), Y13, Y11
+	VPXOR        Y10, Y0, Y0
+	VPXOR        Y11, Y4, Y4
+	VPSLLD       $0x0c, Y0, Y14
+	VPSLLD       $0x0c, Y4, Y15
+	VPSRLD       $0x14, Y0, Y0
+	VPSRLD       $0x14, Y4, Y4
+	VPOR         Y14, Y0, Y0
+	VPOR         Y15, Y4, Y4
+	VPADDD       Y0, Y8, Y8
+	VPADDD       Y4, Y9, Y9
+	VMOVDQU      Y8, 640(CX)
+	VMOVDQU      Y9, 1152(CX)
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y9, Y13, Y13
+	VPSHUFB      rotate<>+32(SB), Y12, Y12
+	VPSHUFB      rotate<>+32(SB), Y13, Y13
+	VMOVDQU      Y12, 1024(CX)
+	VMOVDQU      Y13, 1536(CX)
+	VPADDD       Y12, Y10, Y10
+	VPADDD       Y13, Y11, Y11
+	VMOVDQU      Y10, 896(CX)
+	VMOVDQU      Y11, 1408(CX)
+	VPXOR        Y10, Y0, Y0
+	VPXOR        Y11, Y4, Y4
+	VPSLLD       $0x07, Y0, Y14
+	VPSLLD       $0x07, Y4, Y15
+	VPSRLD       $0x19, Y0, Y0
+	VPSRLD       $0x19, Y4, Y4
+	VPOR         Y14, Y0, Y0
+	VPOR         Y15, Y4, Y4
+	VPADDD       672(CX), Y1, Y8
+	VPADDD       1184(CX), Y5, Y9
+	VPXOR        1056(CX), Y8, Y12
+	VPXOR        1568(CX), Y9, Y13
+	VPSHUFB      rotate<>+0(SB), Y12, Y12
+	VPSHUFB      rotate<>+0(SB), Y13, Y13
+	VPADDD       928(CX), Y12, Y10
+	VPADDD       1440(CX), Y13, Y11
+	VPXOR        Y10, Y1, Y1
+	VPXOR        Y11, Y5, Y5
+	VPSLLD       $0x0c, Y1, Y14
+	VPSLLD       $0x0c, Y5, Y15
+	VPSRLD       $0x14, Y1, Y1
+	VPSRLD       $0x14, Y5, Y5
+	VPOR         Y14, Y1, Y1
+	VPOR         Y15, Y5, Y5
+	VPADDD       Y1, Y8, Y8
+	VPADDD       Y5, Y9, Y9
+	VMOVDQU      Y8, 672(CX)
+	VMOVDQU      Y9, 1184(CX)
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y9, Y13, Y13
+	VPSHUFB      rotate<>+32(SB), Y12, Y12
+	VPSHUFB      rotate<>+32(SB), Y13, Y13
+	VMOVDQU      Y12, 1056(CX)
+	VMOVDQU      Y13, 1568(CX)
+	VPADDD       Y12, Y10, Y10
+	VPADDD       Y13, Y11, Y11
+	VMOVDQU      Y10, 928(CX)
+	VMOVDQU      Y11, 1440(CX)
+	VPXOR        Y10, Y1, Y1
+	VPXOR        Y11, Y5, Y5
+	VPSLLD       $0x07, Y1, Y14
+	VPSLLD       $0x07, Y5, Y15
+	VPSRLD       $0x19, Y1, Y1
+	VPSRLD       $0x19, Y5, Y5
+	VPOR         Y14, Y1, Y1
+	VPOR         Y15, Y5, Y5
+	VPADDD       704(CX), Y2, Y8
+	VPADDD       1216(CX), Y6, Y9
+	VPXOR        1088(CX), Y8, Y12
+	VPXOR        1600(CX), Y9, Y13
+	VPSHUFB      rotate<>+0(SB), Y12, Y12
+	VPSHUFB      rotate<>+0(SB), Y13, Y13
+	VPADDD       960(CX), Y12, Y10
+	VPADDD       1472(CX), Y13, Y11
+	VPXOR        Y10, Y2, Y2
+	VPXOR        Y11, Y6, Y6
+	VPSLLD       $0x0c, Y2, Y14
+	VPSLLD       $0x0c, Y6, Y15
+	VPSRLD       $0x14, Y2, Y2
+	VPSRLD       $0x14, Y6, Y6
+	VPOR         Y14, Y2, Y2
+	VPOR         Y15, Y6, Y6
+	VPADDD       Y2, Y8, Y8
+	VPADDD       Y6, Y9, Y9
+	VMOVDQU      Y8, 704(CX)
+	VMOVDQU      Y9, 1216(CX)
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y9, Y13, Y13
+	VPSHUFB      rotate<>+32(SB), Y12, Y12
+	VPSHUFB      rotate<>+32(SB), Y13, Y13
+	VMOVDQU      Y12, 1088(CX)
+	VMOVDQU      Y13, 1600(CX)
+	VPADDD       Y12, Y10, Y10
+	VPADDD       Y13, Y11, Y11
+	VMOVDQU      Y10, 960(CX)
+	VMOVDQU      Y11, 1472(CX)
+	VPXOR        Y10, Y2, Y2
+	VPXOR        Y11, Y6, Y6
+	VPSLLD       $0x07, Y2, Y14
+	VPSLLD       $0x07, Y6, Y15
+	VPSRLD       $0x19, Y2, Y2
+	VPSRLD       $0x19, Y6, Y6
+	VPOR         Y14, Y2, Y2
+	VPOR         Y15, Y6, Y6
+	VPADDD       736(CX), Y3, Y8
+	VPADDD       1248(CX), Y7, Y9
+	VPXOR        1120(CX), Y8, Y12
+	VPXOR        1632(CX), Y9, Y13
+	VPSHUFB      rotate<>+0(SB), Y12, Y12
+	VPSHUFB      rotate<>+0(SB), Y13, Y13
+	VPADDD       992(CX), Y12, Y10
+	VPADDD       1504(CX), Y13, Y11
+	VPXOR        Y10, Y3, Y3
+	VPXOR        Y11, Y7, Y7
+	VPSLLD       $0x0c, Y3, Y14
+	VPSLLD       $0x0c, Y7, Y15
+	VPSRLD       $0x14, Y3, Y3
+	VPSRLD       $0x14, Y7, Y7
+	VPOR         Y14, Y3, Y3
+	VPOR         Y15, Y7, Y7
+	VPADDD       Y3, Y8, Y8
+	VPADDD       Y7, Y9, Y9
+	VMOVDQU      Y8, 736(CX)
+	VMOVDQU      Y9, 1248(CX)
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y9, Y13, Y13
+	VPSHUFB      rotate<>+32(SB), Y12, Y12
+	VPSHUFB      rotate<>+32(SB), Y13, Y13
+	VMOVDQU      Y12, 1120(CX)
+	VMOVDQU      Y13, 1632(CX)
+	VPADDD       Y12, Y10, Y10
+	VPADDD       Y13, Y11, Y11
+	VMOVDQU      Y10, 992(CX)
+	VMOVDQU      Y11, 1504(CX)
+	VPXOR        Y10, Y3, Y3
+	VPXOR        Y11, Y7, Y7
+	VPSLLD       $0x07, Y3, Y14
+	VPSLLD       $0x07, Y7, Y15
+	VPSRLD       $0x19, Y3, Y3
+	VPSRLD       $0x19, Y7, Y7
+	VPOR         Y14, Y3, Y3
+	VPOR         Y15, Y7, Y7
+	VPADDD       640(CX), Y1, Y8
+	VPADDD       1152(CX), Y5, Y9
+	VPXOR        1120(CX), Y8, Y12
+	VPXOR        1632(CX), Y9, Y13
+	VPSHUFB      rotate<>+0(SB), Y12, Y12
+	VPSHUFB      rotate<>+0(SB), Y13, Y13
+	VPADDD       960(CX), Y12, Y10
+	VPADDD       1472(CX), Y13, Y11
+	VPXOR        Y10, Y1, Y1
+	VPXOR        Y11, Y5, Y5
+	VPSLLD       $0x0c, Y1, Y14
+	VPSLLD       $0x0c, Y5, Y15
+	VPSRLD       $0x14, Y1, Y1
+	VPSRLD       $0x14, Y5, Y5
+	VPOR         Y14, Y1, Y1
+	VPOR         Y15, Y5, Y5
+	VPADDD       Y1, Y8, Y8
+	VPADDD       Y5, Y9, Y9
+	VMOVDQU      Y8, 640(CX)
+	VMOVDQU      Y9, 1152(CX)
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y9, Y13, Y13
+	VPSHUFB      rotate<>+32(SB), Y12, Y12
+	VPSHUFB      rotate<>+32(SB), Y13, Y13
+	VMOVDQU      Y12, 1120(CX)
+	VMOVDQU      Y13, 1632(CX)
+	VPADDD       Y12, Y10, Y10
+	VPADDD       Y13, Y11, Y11
+	VMOVDQU      Y10, 960(CX)
+	VMOVDQU      Y11, 1472(CX)
+	VPXOR        Y10, Y1, Y1
+	VPXOR        Y11, Y5, Y5
+	VPSLLD       $0x07, Y1, Y14
+	VPSLLD       $0x07, Y5, Y15
+	VPSRLD       $0x19, Y1, Y1
+	VPSRLD       $0x19, Y5, Y5
+	VPOR         Y14, Y1, Y1
+	VPOR         Y15, Y5, Y5
+	VPADDD       672(CX), Y2, Y8
+	VPADDD       1184(CX), Y6, Y9
+	VPXOR        1024(CX), Y8, Y12
+	VPXOR        1536(CX), Y9, Y13
+	VPSHUFB      rotate<>+0(SB), Y12, Y12
+	VPSHUFB      rotate<>+0(SB), Y13, Y13
+	VPADDD       992(CX), Y12, Y10
+	VPADDD       1504(CX), Y13, Y11
+	VPXOR        Y10, Y2, Y2
+	VPXOR        Y11, Y6, Y6
+	VPSLLD       $0x0c, Y2, Y14
+	VPSLLD       $0x0c, Y6, Y15
+	VPSRLD       $0x14, Y2, Y2
+	VPSRLD       $0x14, Y6, Y6
+	VPOR         Y14, Y2, Y2
+	VPOR         Y15, Y6, Y6
+	VPADDD       Y2, Y8, Y8
+	VPADDD       Y6, Y9, Y9
+	VMOVDQU      Y8, 672(CX)
+	VMOVDQU      Y9, 1184(CX)
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y9, Y13, Y13
+	VPSHUFB      rotate<>+32(SB), Y12, Y12
+	VPSHUFB      rotate<>+32(SB), Y13, Y13
+	VMOVDQU      Y12, 1024(CX)
+	VMOVDQU      Y13, 1536(CX)
+	VPADDD       Y12, Y10, Y10
+	VPADDD       Y13, Y11, Y11
+	VMOVDQU      Y10, 992(CX)
+	VMOVDQU      Y11, 1504(CX)
+	VPXOR        Y10, Y2, Y2
+	VPXOR        Y11, Y6, Y6
+	VPSLLD       $0x07, Y2, Y14
+	VPSLLD       $0x07, Y6, Y15
+	VPSRLD       $0x19, Y2, Y2
+	VPSRLD       $0x19, Y6, Y6
+	VPOR         Y14, Y2, Y2
+	VPOR         Y15, Y6, Y6
+	VPADDD       704(CX), Y3, Y8
+	VPADDD       1216(CX), Y7, Y9
+	VPXOR        1056(CX), Y8, Y12
+	VPXOR        1568(CX), Y9, Y13
+	VPSHUFB      rotate<>+0(SB), Y12, Y12
+	VPSHUFB      rotate<>+0(SB), Y13, Y13
+	VPADDD       896(CX), Y12, Y10
+	VPADDD       1408(CX), Y13, Y11
+	VPXOR        Y10, Y3, Y3
+	VPXOR        Y11, Y7, Y7
+	VPSLLD       $0x0c, Y3, Y14
+	VPSLLD       $0x0c, Y7, Y15
+	VPSRLD       $0x14, Y3, Y3
+	VPSRLD       $0x14, Y7, Y7
+	VPOR         Y14, Y3, Y3
+	VPOR         Y15, Y7, Y7
+	VPADDD       Y3, Y8, Y8
+	VPADDD       Y7, Y9, Y9
+	VMOVDQU      Y8, 704(CX)
+	VMOVDQU      Y9, 1216(CX)
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y9, Y13, Y13
+	VPSHUFB      rotate<>+32(SB), Y12, Y12
+	VPSHUFB      rotate<>+32(SB), Y13, Y13
+	VMOVDQU      Y12, 1056(CX)
+	VMOVDQU      Y13, 1568(CX)
+	VPADDD       Y12, Y10, Y10
+	VPADDD       Y13, Y11, Y11
+	VMOVDQU      Y10, 896(CX)
+	VMOVDQU      Y11, 1408(CX)
+	VPXOR        Y10, Y3, Y3
+	VPXOR        Y11, Y7, Y7
+	VPSLLD       $0x07, Y3, Y14
+	VPSLLD       $0x07, Y7, Y15
+	VPSRLD       $0x19, Y3, Y3
+	VPSRLD       $0x19, Y7, Y7
+	VPOR         Y14, Y3, Y3
+	VPOR         Y15, Y7, Y7
+	VPADDD       736(CX), Y0, Y8
+	VPADDD       1248(CX), Y4, Y9
+	VPXOR        1088(CX), Y8, Y12
+	VPXOR        1600(CX), Y9, Y13
+	VPSHUFB      rotate<>+0(SB), Y12, Y12
+	VPSHUFB      rotate<>+0(SB), Y13, Y13
+	VPADDD       928(CX), Y12, Y10
+	VPADDD       1440(CX), Y13, Y11
+	VPXOR        Y10, Y0, Y0
+	VPXOR        Y11, Y4, Y4
+	VPSLLD       $0x0c, Y0, Y14
+	VPSLLD       $0x0c, Y4, Y15
+	VPSRLD       $0x14, Y0, Y0
+	VPSRLD       $0x14, Y4, Y4
+	VPOR         Y14, Y0, Y0
+	VPOR         Y15, Y4, Y4
+	VPADDD       Y0, Y8, Y8
+	VPADDD       Y4, Y9, Y9
+	VMOVDQU      Y8, 736(CX)
+	VMOVDQU      Y9, 1248(CX)
+	VPXOR        Y8, Y12, Y12
+	VPXOR        Y9, Y13, Y13
+	VPSHUFB      rotate<>+32(SB), Y12, Y12
+	VPSHUFB      rotate<>+32(SB), Y13, Y13
+	VMOVDQU      Y12, 1088(CX)
+	VMOVDQU      Y13, 1600(CX)
+	VPADDD       Y12, Y10, Y10
+	VPADDD       Y13, Y11, Y11
+	VMOVDQU      Y10, 928(CX)
+	VMOVDQU      Y11, 1440(CX)
+	VPXOR        Y10, Y0, Y0
+	VPXOR        Y11, Y4, Y4
+	VPSLLD       $0x07, Y0, Y14
+	VPSLLD       $0x07, Y4, Y15
+	VPSRLD       $0x19, Y0, Y0
+	VPSRLD       $0x19, Y4, Y4
+	VPOR         Y14, Y0, Y0
+	VPOR         Y15, Y4, Y4
+	DECQ         SI
+	JNZ          rounds
+	VMOVDQU      Y0, 768(CX)
+	VMOVDQU      Y1, 800(CX)
+	VMOVDQU      Y2, 832(CX)
+	VMOVDQU      Y3, 864(CX)
+	VMOVDQU      Y4, 1280(CX)
+	VMOVDQU      Y5, 1312(CX)
+	VMOVDQU      Y6, 1344(CX)
+	VMOVDQU      Y7, 1376(CX)
+	MOVQ         dst+16(FP), SI
+	LEAQ         (SI)(DX*8), SI
+	VPBROADCASTD (AX), Y0
+	VPADDD       640(CX), Y0, Y0
+	VPBROADCASTD 4(AX), Y1
+	VPADDD       672(CX), Y1, Y1
+	VPBROADCASTD 8(AX), Y2
+	VPADDD       704(CX), Y2, Y2
+	VPBROADCASTD 12(AX), Y3
+	VPADDD       736(CX), Y3, Y3
+	VPBROADCASTD 16(AX), Y4
+	VPADDD       768(CX), Y4, Y4
+	VPBROADCASTD 20(AX), Y5
+	VPADDD       800(CX), Y5, Y5
+	VPBROADCASTD 24(AX), Y6
+	VPADDD       832(CX), Y6, Y6
+	VPBROADCASTD 28(AX), Y7
+	VPADDD       864(CX), Y7, Y7
+	VPUNPCKLDQ   Y1, Y0, Y8
+	VPUNPCKHDQ   Y1, Y0, Y9
+	VPUNPCKLDQ   Y3, Y2, Y10
+	VPUNPCKHDQ   Y3, Y2, Y11
+	VPUNPCKLDQ   Y5, Y4, Y12
+	VPUNPCKHDQ   Y5, Y4, Y13
+	VPUNPCKLDQ   Y7, Y6, Y14
+	VPUNPCKHDQ   Y7, Y6, Y15
+	VPUNPCKLQDQ  Y10, Y8, Y0
+	VPUNPCKHQDQ  Y10, Y8, Y1
+	VPUNPCKLQDQ  Y11, Y9, Y2
+	VPUNPCKHQDQ  Y11, Y9, Y3
+	VPUNPCKLQDQ  Y14, Y12, Y4
+	VPUNPCKHQDQ  Y14, Y12, Y5
+	VPUNPCKLQDQ  Y15, Y13, Y6
+	VPUNPCKHQDQ  Y15, Y13, Y7
+	VPERM2I128   $0x20, Y4, Y0, Y8
+	VPERM2I128   $0x31, Y4, Y0, Y12
+	VPERM2I128   $0x20, Y5, Y1, Y9
+	VPERM2I128   $0x31, Y5, Y1, Y13
+	VPERM2I128   $0x20, Y6, Y2, Y10
+	VPERM2I128   $0x31, Y6, Y2, Y14
+	VPERM2I128   $0x20, Y7, Y3, Y11
+	VPERM2I128   $0x31, Y7, Y3, Y15
+	MOVQ         (SI), DX
+	VPXOR        (DX), Y8, Y8
+	VMOVDQU      Y8, (DX)
+	MOVQ         8(SI), DX
+	VPXOR        (DX), Y9, Y9
+	VMOVDQU      Y9, (DX)
+	MOVQ         16(SI), DX
+	VPXOR        (DX), Y10, Y10
+	VMOVDQU      Y10, (DX)
+	MOVQ         24(SI), DX
+	VPXOR        (DX), Y11, Y11
+	VMOVDQU      Y11, (DX)
+	MOVQ         32(SI), DX
+	VPXOR        (DX), Y12, Y12
+	VMOVDQU      Y12, (DX)
+	MOVQ         40(SI), DX
+	VPXOR        (DX), Y13, Y13
+	VMOVDQU      Y13, (DX)
+	MOVQ         48(SI), DX
+	VPXOR        (DX), Y14, Y14
+	VMOVDQU      Y14, (DX)
+	MOVQ         56(SI), DX
+	VPXOR        (DX), Y15, Y15
+	VMOVDQU      Y15, (DX)
+	VPBROADCASTD 32(AX), Y0
+	VPADDD       896(CX), Y0, Y0
+	VPBROADCASTD 36(AX), Y1
+	VPADDD       928(CX), Y1, Y1
+	VPBROADCASTD 40(AX), Y2
+	VPADDD       960(CX), Y2, Y2
+	VPBROADCASTD 44(AX), Y3
+	VPADDD       992(CX), Y3, Y3
+	VMOVDQU      (BX), Y4
+	VPADDD       1024(CX), Y4, Y4
+	VPBROADCASTD 48(AX), Y5
+	VPADDD       1056(CX), Y5, Y5
+	VMOVDQU      128(BX), Y6
+	VPADDD       1088(CX), Y6, Y6
+	VMOVDQU      256(BX), Y7
+	VPADDD       1120(CX), Y7, Y7
+	VPUNPCKLDQ   Y1, Y0, Y8
+	VPUNPCKHDQ   Y1, Y0, Y9
+	VPUNPCKLDQ   Y3, Y2, Y10
+	VPUNPCKHDQ   Y3, Y2, Y11
+	VPUNPCKLDQ   Y5, Y4, Y12
+	VPUNPCKHDQ   Y5, Y4, Y13
+	VPUNPCKLDQ   Y7, Y6, Y14
+	VPUNPCKHDQ   Y7, Y6, Y15
+	VPUNPCKLQDQ  Y10, Y8, Y0
+	VPUNPCKHQDQ  Y10, Y8, Y1
+	VPUNPCKLQDQ  Y11, Y9, Y2
+	VPUNPCKHQDQ  Y11, Y9, Y3
+	VPUNPCKLQDQ  Y14, Y12, Y4
+	VPUNPCKHQDQ  Y14, Y12, Y5
+	VPUNPCKLQDQ  Y15, Y13, Y6
+	VPUNPCKHQDQ  Y15, Y13, Y7
+	VPERM2I128   $0x20, Y4, Y0, Y8
+	VPERM2I128   $0x31, Y4, Y0, Y12
+	VPERM2I128   $0x20, Y5, Y1, Y9
+	VPERM2I128   $0x31, Y5, Y1, Y13
+	VPERM2I128   $0x20, Y6, Y2, Y10
+	VPERM2I128   $0x31, Y6, Y2, Y14
+	VPERM2I128   $0x20, Y7, Y3, Y11
+	VPERM2I128   $0x31, Y7, Y3, Y15
+	MOVQ         (SI), DX
+	VPXOR        32(DX), Y8, Y8
+	VMOVDQU      Y8, 32(DX)
+	MOVQ         8(SI), DX
+	VPXOR        32(DX), Y9, Y9
+	VMOVDQU      Y9, 32(DX)
+	MOVQ         16(SI), DX
+	VPXOR        32(DX), Y10, Y10
+	VMOVDQU      Y10, 32(DX)
+	MOVQ         24(SI), DX
+	VPXOR        32(DX), Y11, Y11
+	VMOVDQU      Y11, 32(DX)
+	MOVQ         32(SI), DX
+	VPXOR        32(DX), Y12, Y12
+	VMOVDQU      Y12, 32(DX)
+	MOVQ         40(SI), DX
+	VPXOR        32(DX), Y13, Y13
+	VMOVDQU      Y13, 32(DX)
+	MOVQ         48(SI), DX
+	VPXOR        32(DX), Y14, Y14
+	VMOVDQU      Y14, 32(DX)
+	MOVQ         56(SI), DX
+	VPXOR        32(DX), Y15, Y15
+	VMOVDQU      Y15, 32(DX)
+	VPBROADCASTD (AX), Y0
+	VPADDD       1152(CX), Y0, Y0
+	VPBROADCASTD 4(AX), Y1
+	VPADDD       1184(CX), Y1, Y1
+	VPBROADCASTD 8(AX), Y2
+	VPADDD       1216(CX), Y2, Y2
+	VPBROADCASTD 12(AX), Y3
+	VPADDD       1248(CX), Y3, Y3
+	VPBROADCASTD 16(AX), Y4
+	VPADDD       1280(CX), Y4, Y4
+	VPBROADCASTD 20(AX), Y5
+	VPADDD       1312(CX), Y5, Y5
+	VPBROADCASTD 24(AX), Y6
+	VPADDD       1344(CX), Y6, Y6
+	VPBROADCASTD 28(AX), Y7
+	VPADDD       1376(CX), Y7, Y7
+	VPUNPCKLDQ   Y1, Y0, Y8
+	VPUNPCKHDQ   Y1, Y0, Y9
+	VPUNPCKLDQ   Y3, Y2, Y10
+	VPUNPCKHDQ   Y3, Y2, Y11
+	VPUNPCKLDQ   Y5, Y4, Y12
+	VPUNPCKHDQ   Y5, Y4, Y13
+	VPUNPCKLDQ   Y7, Y6, Y14
+	VPUNPCKHDQ   Y7, Y6, Y15
+	VPUNPCKLQDQ  Y10, Y8, Y0
+	VPUNPCKHQDQ  Y10, Y8, Y1
+	VPUNPCKLQDQ  Y11, Y9, Y2
+	VPUNPCKHQDQ  Y11, Y9, Y3
+	VPUNPCKLQDQ  Y14, Y12, Y4
+	VPUNPCKHQDQ  Y14, Y12, Y5
+	VPUNPCKLQDQ  Y15, Y13, Y6
+	VPUNPCKHQDQ  Y15, Y13, Y7
+	VPERM2I128   $0x20, Y4, Y0, Y8
+	VPERM2I128   $0x31, Y4, Y0, Y12
+	VPERM2I128   $0x20, Y5, Y1, Y9
+	VPERM2I128   $0x31, Y5, Y1, Y13
+	VPERM2I128   $0x20, Y6, Y2, Y10
+	VPERM2I128   $0x31, Y6, Y2, Y14
+	VPERM2I128   $0x20, Y7, Y3, Y11
+	VPERM2I128   $0x31, Y7, Y3, Y15
+	MOVQ         64(SI), DX
+	VPXOR        (DX), Y8, Y8
+	VMOVDQU      Y8, (DX)
+	MOVQ         72(SI), DX
+	VPXOR        (DX), Y9, Y9
+	VMOVDQU      Y9, (DX)
+	MOVQ         80(SI), DX
+	VPXOR        (DX), Y10, Y10
+	VMOVDQU      Y10, (DX)
+	MOVQ         88(SI), DX
+	VPXOR        (DX), Y11, Y11
+	VMOVDQU      Y11, (DX)
+	MOVQ         96(SI), DX
+	VPXOR        (DX), Y12, Y12
+	VMOVDQU      Y12, (DX)
+	MOVQ         104(SI), DX
+	VPXOR        (DX), Y13, Y13
+	VMOVDQU      Y13, (DX)
+	MOVQ         112(SI), DX
+	VPXOR        (DX), Y14, Y14
+	VMOVDQU      Y14, (DX)
+	MOVQ         120(SI), DX
+	VPXOR        (DX), Y15, Y15
+	VMOVDQU      Y15, (DX)
+	VPBROADCASTD 32(AX), Y0
+	VPADDD       1408(CX), Y0, Y0
+	VPBROADCASTD 36(AX), Y1
+	VPADDD       1440(CX), Y1, Y1
+	VPBROADCASTD 40(AX), Y2
+	VPADDD       1472(CX), Y2, Y2
+	VPBROADCASTD 44(AX), Y3
+	VPADDD       1504(CX), Y3, Y3
+	VMOVDQU      32(BX), Y4
+	VPADDD       1536(CX), Y4, Y4
+	VPBROADCASTD 48(AX), Y5
+	VPADDD       1568(CX), Y5, Y5
+	VMOVDQU      160(BX), Y6
+	VPADDD       1600(CX), Y6, Y6
+	VMOVDQU      288(BX), Y7
+	VPADDD       1632(CX), Y7, Y7
+	VPUNPCKLDQ   Y1, Y0, Y8
+	VPUNPCKHDQ   Y1, Y0, Y9
+	VPUNPCKLDQ   Y3, Y2, Y10
+	VPUNPCKHDQ   Y3, Y2, Y11
+	VPUNPCKLDQ   Y5, Y4, Y12
+	VPUNPCKHDQ   Y5, Y4, Y13
+	VPUNPCKLDQ   Y7, Y6, Y14
+	VPUNPCKHDQ   Y7, Y6, Y15
+	VPUNPCKLQDQ  Y10, Y8, Y0
+	VPUNPCKHQDQ  Y10, Y8, Y1
+	VPUNPCKLQDQ  Y11, Y9, Y2
+	VPUNPCKHQDQ  Y11, Y9, Y3
+	VPUNPCKLQDQ  Y14, Y12, Y4
+	VPUNPCKHQDQ  Y14, Y12, Y5
+	VPUNPCKLQDQ  Y15, Y13, Y6
+	VPUNPCKHQDQ  Y15, Y13, Y7
+	VPERM2I128   $0x20, Y4, Y0, Y8
+	VPERM2I128   $0x31, Y4, Y0, Y12
+	VPERM2I128   $0x20, Y5, Y1, Y9
+	VPERM2I128   $0x31, Y5, Y1, Y13
+	VPERM2I128   $0x20, Y6, Y2, Y10
+	VPERM2I128   $0x31, Y6, Y2, Y14
+	VPERM2I128   $0x20, Y7, Y3, Y11
+	VPERM2I128   $0x31, Y7, Y3, Y15
+	MOVQ         64(SI), DX
+	VPXOR        32(DX), Y8, Y8
+	VMOVDQU      Y8, 32(DX)
+	MOVQ         72(SI), DX
+	VPXOR        32(DX), Y9, Y9
+	VMOVDQU      Y9, 32(DX)
+	MOVQ         80(SI), DX
+	VPXOR        32(DX), Y10, Y10
+	VMOVDQU      Y10, 32(DX)
+	MOVQ         88(SI), DX
+	VPXOR        32(DX), Y11, Y11
+	VMOVDQU      Y11, 32(DX)
+	MOVQ         96(SI), DX
+	VPXOR        32(DX), Y12, Y12
+	VMOVDQU      Y12, 32(DX)
+	MOVQ         104(SI), DX
+	VPXOR        32(DX), Y13, Y13
+	VMOVDQU      Y13, 32(DX)
+	MOVQ         112(SI), DX
+	VPXOR        32(DX), Y14, Y14
+	VMOVDQU      Y14, 32(DX)
+	MOVQ         120(SI), DX
+	VPXOR        32(DX), Y15, Y15
+	VMOVDQU      Y15, 32(DX)
+	VZEROUPPER
+	RET
+
+DATA constants256<>+0(SB)/8, $0x0000000003ffffff
+DATA constants256<>+8(SB)/8, $0x0000000003ffffff
+DATA constants256<>+16(SB)/8, $0x0000000003ffffff
+DATA constants256<>+24(SB)/8, $0x0000000003ffffff
+DATA constants256<>+32(SB)/8, $0x0000000001000000
+DATA constants256<>+40(SB)/8, $0x0000000001000000
+DATA constants256<>+48(SB)/8, $0x0000000001000000
+DATA constants256<>+56(SB)/8, $0x0000000001000000
+DATA constants256<>+64(SB)/8, $0x0000000004000000
+DATA constants256<>+72(SB)/8, $0x0000000004000000
+DATA constants256<>+80(SB)/8, $0x0000000004000000
+DATA constants256<>+88(SB)/8, $0x0000000004000000
+DATA constants256<>+96(SB)/8, $0x0000000000000005
+DATA constants256<>+104(SB)/8, $0x0000000000000005
+DATA constants256<>+112(SB)/8, $0x0000000000000005
+DATA constants256<>+120(SB)/8, $0x0000000000000005
+DATA constants256<>+128(SB)/8, $0x8000000000000000
+DATA constants256<>+136(SB)/8, $0x8000000000000000
+DATA constants256<>+144(SB)/8, $0x8000000000000000
+DATA constants256<>+152(SB)/8, $0x8000000000000000
+DATA constants256<>+160(SB)/8, $0x0ffffffc0fffffff
+DATA constants256<>+168(SB)/8, $0x0ffffffc0fffffff
+DATA constants256<>+176(SB)/8, $0x0ffffffc0fffffff
+DATA constants256<>+184(SB)/8, $0x0ffffffc0fffffff
+DATA constants256<>+192(SB)/8, $0x0ffffffc0ffffffc
+DATA constants256<>+200(SB)/8, $0x0ffffffc0ffffffc
+DATA constants256<>+208(SB)/8, $0x0ffffffc0ffffffc
+DATA constants256<>+216(SB)/8, $0x0ffffffc0ffffffc
+GLOBL constants256<>(SB), RODATA|NOPTR, $224
+
+// func poly256Begin(m *mac256, keys *[32]byte)
+// Requires: AVX, AVX2
+TEXT ·poly256Begin(SB), NOSPLIT, $0-16
+	MOVQ        m+0(FP), AX
+	MOVQ        keys+8(FP), CX
+	VMOVDQU     constants256<>+0(SB), Y11
+	VPXOR       Y0, Y0, Y0
+	VPXOR       Y1, Y1, Y1
+	VPXOR       Y2, Y2, Y2
+	VPXOR       Y3, Y3, Y3
+	VPXOR       Y4, Y4, Y4
+	VMOVDQU     Y0, (AX)
+	VMOVDQU     Y1, 32(AX)
+	VMOVDQU     Y2, 64(AX)
+	VMOVDQU     Y3, 96(AX)
+	VMOVDQU     Y4, 128(AX)
+	VMOVDQU     (CX), Y12
+	VMOVDQU     32(CX), Y13
+	VMOVDQU     64(CX), Y14
+	VMOVDQU     96(CX), Y15
+	VPUNPCKLQDQ Y13, Y12, Y5
+	VPUNPCKHQDQ Y13, Y12, Y7
+	VPUNPCKLQDQ Y15, Y14, Y6
+	VPUNPCKHQDQ Y15, Y14, Y8
+	VPERM2I128  $0x20, Y6, Y5, Y12
+	VPERM2I128  $0x20, Y8, Y7, Y14
+	VPERM2I128  $0x31, Y6, Y5, Y13
+	VPERM2I128  $0x31, Y8, Y7, Y15
+	VPAND       constants256<>+160(SB), Y12, Y12
+	VPAND       constants256<>+192(SB), Y14, Y14
+	VPAND       Y11, Y12, Y5
+	VPSRLQ      $0x1a, Y12, Y6
+	VPAND       Y11, Y6, Y6
+	VPSRLQ      $0x34, Y12, Y7
+	VPSLLQ      $0x0c, Y14, Y10
+	VPOR        Y10, Y7, Y7
+	VPAND       Y11, Y7, Y7
+	VPSRLQ      $0x0e, Y14, Y8
+	VPAND       Y11, Y8, Y8
+	VPSRLQ      $0x28, Y14, Y9
+	VMOVDQU     Y5, 1024(AX)
+	VMOVDQU     Y6, 1056(AX)
+	VMOVDQU     Y7, 1088(AX)
+	VMOVDQU     Y8, 1120(AX)
+	VMOVDQU     Y9, 1152(AX)
+	VPSLLQ      $0x02, Y6, Y10
+	VPADDQ      Y6, Y10, Y10
+	VMOVDQU     Y10, 1184(AX)
+	VPSLLQ      $0x02, Y7, Y10
+	VPADDQ      Y7, Y10, Y10
+	VMOVDQU     Y10, 1216(AX)
+	VPSLLQ      $0x02, Y8, Y10
+	VPADDQ      Y8, Y10, Y10
+	VMOVDQU     Y10, 1248(AX)
+	VPSLLQ      $0x02, Y9, Y10
+	VPADDQ      Y9, Y10, Y10
+	VMOVDQU     Y10, 1280(AX)
+	VPMULUDQ    1024(AX), Y5, Y0
+	VPMULUDQ    1056(AX), Y5, Y1
+	VPMULUDQ    1088(AX), Y5, Y2
+	VPMULUDQ    1120(AX), Y5, Y3
+	VPMULUDQ    1152(AX), Y5, Y4
+	VPMULUDQ    1024(AX), Y6, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1056(AX), Y6, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1088(AX), Y6, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1120(AX), Y6, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1280(AX), Y6, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1024(AX), Y7, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1056(AX), Y7, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1088(AX), Y7, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1248(AX), Y7, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1280(AX), Y7, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1024(AX), Y8, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1056(AX), Y8, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1216(AX), Y8, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1248(AX), Y8, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1280(AX), Y8, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1024(AX), Y9, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1184(AX), Y9, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1216(AX), Y9, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1248(AX), Y9, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1280(AX), Y9, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VPSRLQ      $0x1a, Y1, Y10
+	VPAND       Y11, Y1, Y1
+	VPADDQ      Y10, Y2, Y2
+	VPSRLQ      $0x1a, Y4, Y10
+	VPAND       Y11, Y4, Y4
+	VPADDQ      Y10, Y0, Y0
+	VPSLLQ      $0x02, Y10, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPSRLQ      $0x1a, Y2, Y10
+	VPAND       Y11, Y2, Y2
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VMOVDQU     Y0, 736(AX)
+	VMOVDQU     Y1, 768(AX)
+	VMOVDQU     Y2, 800(AX)
+	VMOVDQU     Y3, 832(AX)
+	VMOVDQU     Y4, 864(AX)
+	VPSLLQ      $0x02, Y1, Y10
+	VPADDQ      Y1, Y10, Y10
+	VMOVDQU     Y10, 896(AX)
+	VPSLLQ      $0x02, Y2, Y10
+	VPADDQ      Y2, Y10, Y10
+	VMOVDQU     Y10, 928(AX)
+	VPSLLQ      $0x02, Y3, Y10
+	VPADDQ      Y3, Y10, Y10
+	VMOVDQU     Y10, 960(AX)
+	VPSLLQ      $0x02, Y4, Y10
+	VPADDQ      Y4, Y10, Y10
+	VMOVDQU     Y10, 992(AX)
+	VMOVDQA     Y0, Y5
+	VMOVDQA     Y1, Y6
+	VMOVDQA     Y2, Y7
+	VMOVDQA     Y3, Y8
+	VMOVDQA     Y4, Y9
+	VPMULUDQ    1024(AX), Y5, Y0
+	VPMULUDQ    1056(AX), Y5, Y1
+	VPMULUDQ    1088(AX), Y5, Y2
+	VPMULUDQ    1120(AX), Y5, Y3
+	VPMULUDQ    1152(AX), Y5, Y4
+	VPMULUDQ    1024(AX), Y6, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1056(AX), Y6, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1088(AX), Y6, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1120(AX), Y6, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1280(AX), Y6, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1024(AX), Y7, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1056(AX), Y7, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1088(AX), Y7, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1248(AX), Y7, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1280(AX), Y7, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1024(AX), Y8, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1056(AX), Y8, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1216(AX), Y8, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1248(AX), Y8, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1280(AX), Y8, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1024(AX), Y9, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1184(AX), Y9, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1216(AX), Y9, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1248(AX), Y9, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1280(AX), Y9, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VPSRLQ      $0x1a, Y1, Y10
+	VPAND       Y11, Y1, Y1
+	VPADDQ      Y10, Y2, Y2
+	VPSRLQ      $0x1a, Y4, Y10
+	VPAND       Y11, Y4, Y4
+	VPADDQ      Y10, Y0, Y0
+	VPSLLQ      $0x02, Y10, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPSRLQ      $0x1a, Y2, Y10
+	VPAND       Y11, Y2, Y2
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VMOVDQU     Y0, 448(AX)
+	VMOVDQU     Y1, 480(AX)
+	VMOVDQU     Y2, 512(AX)
+	VMOVDQU     Y3, 544(AX)
+	VMOVDQU     Y4, 576(AX)
+	VPSLLQ      $0x02, Y1, Y10
+	VPADDQ      Y1, Y10, Y10
+	VMOVDQU     Y10, 608(AX)
+	VPSLLQ      $0x02, Y2, Y10
+	VPADDQ      Y2, Y10, Y10
+	VMOVDQU     Y10, 640(AX)
+	VPSLLQ      $0x02, Y3, Y10
+	VPADDQ      Y3, Y10, Y10
+	VMOVDQU     Y10, 672(AX)
+	VPSLLQ      $0x02, Y4, Y10
+	VPADDQ      Y4, Y10, Y10
+	VMOVDQU     Y10, 704(AX)
+	VMOVDQA     Y0, Y5
+	VMOVDQA     Y1, Y6
+	VMOVDQA     Y2, Y7
+	VMOVDQA     Y3, Y8
+	VMOVDQA     Y4, Y9
+	VPMULUDQ    1024(AX), Y5, Y0
+	VPMULUDQ    1056(AX), Y5, Y1
+	VPMULUDQ    1088(AX), Y5, Y2
+	VPMULUDQ    1120(AX), Y5, Y3
+	VPMULUDQ    1152(AX), Y5, Y4
+	VPMULUDQ    1024(AX), Y6, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1056(AX), Y6, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1088(AX), Y6, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1120(AX), Y6, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1280(AX), Y6, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1024(AX), Y7, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1056(AX), Y7, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1088(AX), Y7, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1248(AX), Y7, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1280(AX), Y7, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1024(AX), Y8, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1056(AX), Y8, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1216(AX), Y8, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1248(AX), Y8, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1280(AX), Y8, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1024(AX), Y9, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1184(AX), Y9, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1216(AX), Y9, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1248(AX), Y9, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1280(AX), Y9, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VPSRLQ      $0x1a, Y1, Y10
+	VPAND       Y11, Y1, Y1
+	VPADDQ      Y10, Y2, Y2
+	VPSRLQ      $0x1a, Y4, Y10
+	VPAND       Y11, Y4, Y4
+	VPADDQ      Y10, Y0, Y0
+	VPSLLQ      $0x02, Y10, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPSRLQ      $0x1a, Y2, Y10
+	VPAND       Y11, Y2, Y2
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VMOVDQU     Y0, 160(AX)
+	VMOVDQU     Y1, 192(AX)
+	VMOVDQU     Y2, 224(AX)
+	VMOVDQU     Y3, 256(AX)
+	VMOVDQU     Y4, 288(AX)
+	VPSLLQ      $0x02, Y1, Y10
+	VPADDQ      Y1, Y10, Y10
+	VMOVDQU     Y10, 320(AX)
+	VPSLLQ      $0x02, Y2, Y10
+	VPADDQ      Y2, Y10, Y10
+	VMOVDQU     Y10, 352(AX)
+	VPSLLQ      $0x02, Y3, Y10
+	VPADDQ      Y3, Y10, Y10
+	VMOVDQU     Y10, 384(AX)
+	VPSLLQ      $0x02, Y4, Y10
+	VPADDQ      Y4, Y10, Y10
+	VMOVDQU     Y10, 416(AX)
+	VMOVDQA     Y0, Y5
+	VMOVDQA     Y1, Y6
+	VMOVDQA     Y2, Y7
+	VMOVDQA     Y3, Y8
+	VMOVDQA     Y4, Y9
+	VZEROUPPER
+	RET
+
+// func poly256Chunks(m *mac256, p *[8]unsafe.Pointer, chunks int)
+// Requires: AVX, AVX2
+TEXT ·poly256Chunks(SB), NOSPLIT, $0-24
+	MOVQ    m+0(FP), AX
+	MOVQ    p+8(FP), CX
+	MOVQ    chunks+16(FP), DX
+	VMOVDQU constants256<>+0(SB), Y11
+	MOVQ    (CX), BX
+	MOVQ    8(CX), SI
+	MOVQ    16(CX), DI
+	MOVQ    24(CX), CX
+	XORQ    R8, R8
+
+chunk:
+	VMOVDQU     32(BX)(R8*1), Y12
+	VMOVDQU     32(SI)(R8*1), Y13
+	VMOVDQU     32(DI)(R8*1), Y14
+	VMOVDQU     32(CX)(R8*1), Y15
+	VPUNPCKLQDQ Y13, Y12, Y5
+	VPUNPCKHQDQ Y13, Y12, Y7
+	VPUNPCKLQDQ Y15, Y14, Y6
+	VPUNPCKHQDQ Y15, Y14, Y8
+	VPERM2I128  $0x20, Y6, Y5, Y12
+	VPERM2I128  $0x20, Y8, Y7, Y14
+	VPERM2I128  $0x31, Y6, Y5, Y13
+	VPERM2I128  $0x31, Y8, Y7, Y15
+	VPAND       Y11, Y13, Y5
+	VPSRLQ      $0x1a, Y13, Y6
+	VPAND       Y11, Y6, Y6
+	VPSRLQ      $0x34, Y13, Y7
+	VPSLLQ      $0x0c, Y15, Y10
+	VPOR        Y10, Y7, Y7
+	VPAND       Y11, Y7, Y7
+	VPSRLQ      $0x0e, Y15, Y8
+	VPAND       Y11, Y8, Y8
+	VPSRLQ      $0x28, Y15, Y9
+	VPOR        constants256<>+32(SB), Y9, Y9
+	VPMULUDQ    1024(AX), Y5, Y0
+	VPMULUDQ    1056(AX), Y5, Y1
+	VPMULUDQ    1088(AX), Y5, Y2
+	VPMULUDQ    1120(AX), Y5, Y3
+	VPMULUDQ    1152(AX), Y5, Y4
+	VPMULUDQ    1024(AX), Y6, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1056(AX), Y6, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1088(AX), Y6, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1120(AX), Y6, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1280(AX), Y6, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1024(AX), Y7, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1056(AX), Y7, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1088(AX), Y7, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1248(AX), Y7, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1280(AX), Y7, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1024(AX), Y8, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1056(AX), Y8, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1216(AX), Y8, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1248(AX), Y8, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1280(AX), Y8, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1024(AX), Y9, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1184(AX), Y9, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1216(AX), Y9, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1248(AX), Y9, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1280(AX), Y9, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPAND       Y11, Y12, Y5
+	VPSRLQ      $0x1a, Y12, Y6
+	VPAND       Y11, Y6, Y6
+	VPSRLQ      $0x34, Y12, Y7
+	VPSLLQ      $0x0c, Y14, Y10
+	VPOR        Y10, Y7, Y7
+	VPAND       Y11, Y7, Y7
+	VPSRLQ      $0x0e, Y14, Y8
+	VPAND       Y11, Y8, Y8
+	VPSRLQ      $0x28, Y14, Y9
+	VPOR        constants256<>+32(SB), Y9, Y9
+	VPMULUDQ    736(AX), Y5, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    768(AX), Y5, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    800(AX), Y5, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    832(AX), Y5, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    864(AX), Y5, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    736(AX), Y6, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    768(AX), Y6, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    800(AX), Y6, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    832(AX), Y6, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    992(AX), Y6, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    736(AX), Y7, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    768(AX), Y7, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    800(AX), Y7, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    960(AX), Y7, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    992(AX), Y7, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    736(AX), Y8, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    768(AX), Y8, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    928(AX), Y8, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    960(AX), Y8, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    992(AX), Y8, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    736(AX), Y9, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    896(AX), Y9, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    928(AX), Y9, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    960(AX), Y9, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    992(AX), Y9, Y10
+	VPADDQ      Y10, Y3, Y3
+	VMOVDQU     (BX)(R8*1), Y12
+	VMOVDQU     (SI)(R8*1), Y13
+	VMOVDQU     (DI)(R8*1), Y14
+	VMOVDQU     (CX)(R8*1), Y15
+	VPUNPCKLQDQ Y13, Y12, Y5
+	VPUNPCKHQDQ Y13, Y12, Y7
+	VPUNPCKLQDQ Y15, Y14, Y6
+	VPUNPCKHQDQ Y15, Y14, Y8
+	VPERM2I128  $0x20, Y6, Y5, Y12
+	VPERM2I128  $0x20, Y8, Y7, Y14
+	VPERM2I128  $0x31, Y6, Y5, Y13
+	VPERM2I128  $0x31, Y8, Y7, Y15
+	VPAND       Y11, Y13, Y5
+	VPSRLQ      $0x1a, Y13, Y6
+	VPAND       Y11, Y6, Y6
+	VPSRLQ      $0x34, Y13, Y7
+	VPSLLQ      $0x0c, Y15, Y10
+	VPOR        Y10, Y7, Y7
+	VPAND       Y11, Y7, Y7
+	VPSRLQ      $0x0e, Y15, Y8
+	VPAND       Y11, Y8, Y8
+	VPSRLQ      $0x28, Y15, Y9
+	VPOR        constants256<>+32(SB), Y9, Y9
+	VPMULUDQ    448(AX), Y5, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    480(AX), Y5, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    512(AX), Y5, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    544(AX), Y5, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    576(AX), Y5, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    448(AX), Y6, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    480(AX), Y6, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    512(AX), Y6, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    544(AX), Y6, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    704(AX), Y6, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    448(AX), Y7, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    480(AX), Y7, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    512(AX), Y7, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    672(AX), Y7, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    704(AX), Y7, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    448(AX), Y8, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    480(AX), Y8, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    640(AX), Y8, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    672(AX), Y8, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    704(AX), Y8, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    448(AX), Y9, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    608(AX), Y9, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    640(AX), Y9, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    672(AX), Y9, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    704(AX), Y9, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPAND       Y11, Y12, Y5
+	VPSRLQ      $0x1a, Y12, Y6
+	VPAND       Y11, Y6, Y6
+	VPSRLQ      $0x34, Y12, Y7
+	VPSLLQ      $0x0c, Y14, Y10
+	VPOR        Y10, Y7, Y7
+	VPAND       Y11, Y7, Y7
+	VPSRLQ      $0x0e, Y14, Y8
+	VPAND       Y11, Y8, Y8
+	VPSRLQ      $0x28, Y14, Y9
+	VPOR        constants256<>+32(SB), Y9, Y9
+	VPADDQ      (AX), Y5, Y5
+	VPADDQ      32(AX), Y6, Y6
+	VPADDQ      64(AX), Y7, Y7
+	VPADDQ      96(AX), Y8, Y8
+	VPADDQ      128(AX), Y9, Y9
+	VPMULUDQ    160(AX), Y5, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    192(AX), Y5, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    224(AX), Y5, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    256(AX), Y5, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    288(AX), Y5, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    160(AX), Y6, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    192(AX), Y6, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    224(AX), Y6, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    256(AX), Y6, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    416(AX), Y6, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    160(AX), Y7, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    192(AX), Y7, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    224(AX), Y7, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    384(AX), Y7, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    416(AX), Y7, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    160(AX), Y8, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    192(AX), Y8, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    352(AX), Y8, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    384(AX), Y8, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    416(AX), Y8, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    160(AX), Y9, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    320(AX), Y9, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    352(AX), Y9, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    384(AX), Y9, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    416(AX), Y9, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VPSRLQ      $0x1a, Y1, Y10
+	VPAND       Y11, Y1, Y1
+	VPADDQ      Y10, Y2, Y2
+	VPSRLQ      $0x1a, Y4, Y10
+	VPAND       Y11, Y4, Y4
+	VPADDQ      Y10, Y0, Y0
+	VPSLLQ      $0x02, Y10, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPSRLQ      $0x1a, Y2, Y10
+	VPAND       Y11, Y2, Y2
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VMOVDQU     (AX), Y5
+	VMOVDQU     1312(AX), Y10
+	VPBLENDVB   Y10, Y0, Y5, Y0
+	VMOVDQU     Y0, (AX)
+	VMOVDQU     32(AX), Y6
+	VMOVDQU     1312(AX), Y10
+	VPBLENDVB   Y10, Y1, Y6, Y1
+	VMOVDQU     Y1, 32(AX)
+	VMOVDQU     64(AX), Y7
+	VMOVDQU     1312(AX), Y10
+	VPBLENDVB   Y10, Y2, Y7, Y2
+	VMOVDQU     Y2, 64(AX)
+	VMOVDQU     96(AX), Y8
+	VMOVDQU     1312(AX), Y10
+	VPBLENDVB   Y10, Y3, Y8, Y3
+	VMOVDQU     Y3, 96(AX)
+	VMOVDQU     128(AX), Y9
+	VMOVDQU     1312(AX), Y10
+	VPBLENDVB   Y10, Y4, Y9, Y4
+	VMOVDQU     Y4, 128(AX)
+	ADDQ        $0x00000040, R8
+	DECQ        DX
+	JNZ         chunk
+	VZEROUPPER
+	RET
+
+// func poly256End(m *mac256, p *[8]unsafe.Pointer, keys *[32]byte, tags *uint64, blocks int)
+// Requires: AVX, AVX2
+TEXT ·poly256End(SB), NOSPLIT, $0-40
+	MOVQ    m+0(FP), AX
+	MOVQ    keys+16(FP), CX
+	MOVQ    tags+24(FP), DX
+	MOVQ    p+8(FP), BX
+	MOVQ    blocks+32(FP), SI
+	VMOVDQU constants256<>+0(SB), Y11
+	MOVQ    (BX), DI
+	MOVQ    8(BX), R8
+	MOVQ    16(BX), R9
+	MOVQ    24(BX), BX
+	LEAQ    1312(AX), R10
+
+block:
+	VMOVDQU     (DI), Y12
+	VMOVDQU     (R8), Y13
+	VMOVDQU     (R9), Y14
+	VMOVDQU     (BX), Y15
+	VPUNPCKLQDQ Y13, Y12, Y5
+	VPUNPCKHQDQ Y13, Y12, Y7
+	VPUNPCKLQDQ Y15, Y14, Y6
+	VPUNPCKHQDQ Y15, Y14, Y8
+	VPERM2I128  $0x20, Y6, Y5, Y12
+	VPERM2I128  $0x20, Y8, Y7, Y14
+	VPERM2I128  $0x31, Y6, Y5, Y13
+	VPERM2I128  $0x31, Y8, Y7, Y15
+	VPAND       Y11, Y12, Y5
+	VPSRLQ      $0x1a, Y12, Y6
+	VPAND       Y11, Y6, Y6
+	VPSRLQ      $0x34, Y12, Y7
+	VPSLLQ      $0x0c, Y14, Y10
+	VPOR        Y10, Y7, Y7
+	VPAND       Y11, Y7, Y7
+	VPSRLQ      $0x0e, Y14, Y8
+	VPAND       Y11, Y8, Y8
+	VPSRLQ      $0x28, Y14, Y9
+	VPOR        constants256<>+32(SB), Y9, Y9
+	VPADDQ      (AX), Y5, Y5
+	VPADDQ      32(AX), Y6, Y6
+	VPADDQ      64(AX), Y7, Y7
+	VPADDQ      96(AX), Y8, Y8
+	VPADDQ      128(AX), Y9, Y9
+	VPMULUDQ    1024(AX), Y5, Y0
+	VPMULUDQ    1056(AX), Y5, Y1
+	VPMULUDQ    1088(AX), Y5, Y2
+	VPMULUDQ    1120(AX), Y5, Y3
+	VPMULUDQ    1152(AX), Y5, Y4
+	VPMULUDQ    1024(AX), Y6, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1056(AX), Y6, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1088(AX), Y6, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1120(AX), Y6, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1280(AX), Y6, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1024(AX), Y7, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1056(AX), Y7, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1088(AX), Y7, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1248(AX), Y7, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1280(AX), Y7, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1024(AX), Y8, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPMULUDQ    1056(AX), Y8, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1216(AX), Y8, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1248(AX), Y8, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1280(AX), Y8, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1024(AX), Y9, Y10
+	VPADDQ      Y10, Y4, Y4
+	VPMULUDQ    1184(AX), Y9, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPMULUDQ    1216(AX), Y9, Y10
+	VPADDQ      Y10, Y1, Y1
+	VPMULUDQ    1248(AX), Y9, Y10
+	VPADDQ      Y10, Y2, Y2
+	VPMULUDQ    1280(AX), Y9, Y10
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VPSRLQ      $0x1a, Y1, Y10
+	VPAND       Y11, Y1, Y1
+	VPADDQ      Y10, Y2, Y2
+	VPSRLQ      $0x1a, Y4, Y10
+	VPAND       Y11, Y4, Y4
+	VPADDQ      Y10, Y0, Y0
+	VPSLLQ      $0x02, Y10, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPSRLQ      $0x1a, Y2, Y10
+	VPAND       Y11, Y2, Y2
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VMOVDQU     (AX), Y5
+	VMOVDQU     (R10), Y10
+	VPBLENDVB   Y10, Y0, Y5, Y0
+	VMOVDQU     Y0, (AX)
+	VMOVDQU     32(AX), Y6
+	VMOVDQU     (R10), Y10
+	VPBLENDVB   Y10, Y1, Y6, Y1
+	VMOVDQU     Y1, 32(AX)
+	VMOVDQU     64(AX), Y7
+	VMOVDQU     (R10), Y10
+	VPBLENDVB   Y10, Y2, Y7, Y2
+	VMOVDQU     Y2, 64(AX)
+	VMOVDQU     96(AX), Y8
+	VMOVDQU     (R10), Y10
+	VPBLENDVB   Y10, Y3, Y8, Y3
+	VMOVDQU     Y3, 96(AX)
+	VMOVDQU     128(AX), Y9
+	VMOVDQU     (R10), Y10
+	VPBLENDVB   Y10, Y4, Y9, Y4
+	VMOVDQU     Y4, 128(AX)
+	ADDQ        $0x00000010, DI
+	ADDQ        $0x00000010, R8
+	ADDQ        $0x00000010, R9
+	ADDQ        $0x00000010, BX
+	ADDQ        $0x00000020, R10
+	DECQ        SI
+	JNZ         block
+	VMOVDQU     (AX), Y0
+	VMOVDQU     32(AX), Y1
+	VMOVDQU     64(AX), Y2
+	VMOVDQU     96(AX), Y3
+	VMOVDQU     128(AX), Y4
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y1, Y10
+	VPAND       Y11, Y1, Y1
+	VPADDQ      Y10, Y2, Y2
+	VPSRLQ      $0x1a, Y2, Y10
+	VPAND       Y11, Y2, Y2
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VPSRLQ      $0x1a, Y4, Y10
+	VPAND       Y11, Y4, Y4
+	VPADDQ      Y10, Y0, Y0
+	VPSLLQ      $0x02, Y10, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPSRLQ      $0x1a, Y1, Y10
+	VPAND       Y11, Y1, Y1
+	VPADDQ      Y10, Y2, Y2
+	VPSRLQ      $0x1a, Y2, Y10
+	VPAND       Y11, Y2, Y2
+	VPADDQ      Y10, Y3, Y3
+	VPSRLQ      $0x1a, Y3, Y10
+	VPAND       Y11, Y3, Y3
+	VPADDQ      Y10, Y4, Y4
+	VPSRLQ      $0x1a, Y4, Y10
+	VPAND       Y11, Y4, Y4
+	VPADDQ      Y10, Y0, Y0
+	VPSLLQ      $0x02, Y10, Y10
+	VPADDQ      Y10, Y0, Y0
+	VPSRLQ      $0x1a, Y0, Y10
+	VPAND       Y11, Y0, Y0
+	VPADDQ      Y10, Y1, Y1
+	VPADDQ      constants256<>+96(SB), Y0, Y5
+	VPSRLQ      $0x1a, Y5, Y10
+	VPADDQ      Y10, Y1, Y6
+	VPAND       Y11, Y5, Y5
+	VPSRLQ      $0x1a, Y6, Y10
+	VPADDQ      Y10, Y2, Y7
+	VPAND       Y11, Y6, Y6
+	VPSRLQ      $0x1a, Y7, Y10
+	VPADDQ      Y10, Y3, Y8
+	VPAND       Y11, Y7, Y7
+	VPSRLQ      $0x1a, Y8, Y10
+	VPADDQ      Y10, Y4, Y9
+	VPAND       Y11, Y8, Y8
+	VPSUBQ      constants256<>+64(SB), Y9, Y9
+	VBLENDVPD   Y9, Y0, Y5, Y0
+	VBLENDVPD   Y9, Y1, Y6, Y1
+	VBLENDVPD   Y9, Y2, Y7, Y2
+	VBLENDVPD   Y9, Y3, Y8, Y3
+	VBLENDVPD   Y9, Y4, Y9, Y4
+	VPSLLQ      $0x1a, Y1, Y5
+	VPOR        Y0, Y5, Y5
+	VPSLLQ      $0x34, Y2, Y10
+	VPOR        Y10, Y5, Y5
+	VPSRLQ      $0x0c, Y2, Y6
+	VPSLLQ      $0x0e, Y3, Y10
+	VPOR        Y10, Y6, Y6
+	VPSLLQ      $0x28, Y4, Y10
+	VPOR        Y10, Y6, Y6
+	VMOVDQA     Y5, Y0
+	VMOVDQA     Y6, Y1
+	VMOVDQU     (CX), Y12
+	VMOVDQU     32(CX), Y13
+	VMOVDQU     64(CX), Y14
+	VMOVDQU     96(CX), Y15
+	VPUNPCKLQDQ Y13, Y12, Y5
+	VPUNPCKHQDQ Y13, Y12, Y7
+	VPUNPCKLQDQ Y15, Y14, Y6
+	VPUNPCKHQDQ Y15, Y14, Y8
+	VPERM2I128  $0x20, Y6, Y5, Y12
+	VPERM2I128  $0x20, Y8, Y7, Y14
+	VPERM2I128  $0x31, Y6, Y5, Y13
+	VPERM2I128  $0x31, Y8, Y7, Y15
+	VPADDQ      Y13, Y0, Y0
+	VPADDQ      Y15, Y1, Y1
+	VPXOR       constants256<>+128(SB), Y13, Y13
+	VPXOR       constants256<>+128(SB), Y0, Y2
+	VPCMPGTQ    Y2, Y13, Y3
+	VPSUBQ      Y3, Y1, Y1
+	VMOVDQU     Y0, (DX)
+	VMOVDQU     Y1, 64(DX)
+	VZEROUPPER
+	RET
+
+// func wipe512()
 // Requires: AVX, AVX512F
-TEXT ·wipeRegisters(SB), NOSPLIT, $0
-	VPXORQ Z0, Z0, Z0
-	VPXORQ Z1, Z1, Z1
-	VPXORQ Z2, Z2, Z2
-	VPXORQ Z3, Z3, Z3
-	VPXORQ Z4, Z4, Z4
-	VPXORQ Z5, Z5, Z5
-	VPXORQ Z6, Z6, Z6
-	VPXORQ Z7, Z7, Z7
-	VPXORQ Z8, Z8, Z8
-	VPXORQ Z9, Z9, Z9
-	VPXORQ Z10, Z10, Z10
-	VPXORQ Z11, Z11, Z11
-	VPXORQ Z12, Z12, Z12
-	VPXORQ Z13, Z13, Z13
-	VPXORQ Z14, Z14, Z14
-	VPXORQ Z15, Z15, Z15
+TEXT ·wipe512(SB), NOSPLIT, $0
+	VZEROALL
 	VPXORQ Z16, Z16, Z16
 	VPXORQ Z17, Z17, Z17
 	VPXORQ Z18, Z18, Z18
@@ -2396,4 +4012,10 @@ TEXT ·wipeRegisters(SB), NOSPLIT, $0
 	VPXORQ Z30, Z30, Z30
 	VPXORQ Z31, Z31, Z31
 	VZEROUPPER
+	RET
+
+// func wipe256()
+// Requires: AVX
+TEXT ·wipe256(SB), NOSPLIT, $0
+	VZEROALL
 	RET

@@ -11,10 +11,12 @@ import (
 func main() {
 	Package("culvert/internal/chachapoly")
 	ConstraintExpr("amd64")
-	chacha("chacha16", 1, true)
-	chacha("chacha32", 2, true)
-	chacha("chacha32full", 2, false)
+	chacha512("chacha16", 1, true)
+	chacha512("chacha32", 2, true)
+	chacha512("chacha32full", 2, false)
 	poly512()
+	chacha256()
+	poly256()
 	wipe()
 	Generate()
 }
@@ -32,11 +34,15 @@ func end() {
 	RET()
 }
 
-// wipe makes the function that overwrites every vector register.
+// wipe makes the functions that overwrite every vector register.
 func wipe() {
-	function("wipeRegisters")
-	for i := range 32 {
+	function("wipe512")
+	VZEROALL()
+	for i := 16; i < 32; i++ {
 		VPXORQ(zmm(i), zmm(i), zmm(i))
 	}
 	end()
+	function("wipe256")
+	VZEROALL()
+	RET()
 }

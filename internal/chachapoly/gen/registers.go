@@ -12,7 +12,10 @@ var zmms = []reg.VecPhysical{
 // zmm is a vector register of 64 bytes.
 func zmm(i int) reg.VecPhysical { return zmms[i] }
 
-// k is a mask register.
-func k(i int) reg.OpmaskPhysical {
-	return []reg.OpmaskPhysical{reg.K0, reg.K1, reg.K2, reg.K3, reg.K4, reg.K5, reg.K6, reg.K7}[i]
+// ymm is the lower half of zmm, for AVX2, which has 16 of them.
+func ymm(i int) reg.VecPhysical {
+	if i > 15 {
+		panic("AVX2 has 16 registers")
+	}
+	return zmms[i].AsY().(reg.VecPhysical)
 }

@@ -7,14 +7,12 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Offsets in mac512 (avx512_amd64.go). Everything is 8 lanes of 64 bits.
+// Offsets in mac512 (mac_amd64.go). Everything is 8 lanes of 64 bits.
 const (
 	offH    = 0                  // three limbs
 	offR    = offH + 3*64        // r^4, r^3, r^2, r: three limbs of each, and 20 times the upper two
-	offP    = offR + 4*powerSize // pointers
-	offN    = offP + 64          // lengths
+	offN    = offR + 4*powerSize // lengths
 	offTail = offN + 64          // masks of bytes
-	offTags = offTail + 64       // two registers
 
 	powerSize = 5 * 64
 )
@@ -76,7 +74,7 @@ func loadMasks(constants Mem) {
 
 // polyBegin makes r and its powers of the keys, and sets the accumulators to 0.
 func polyBegin(constants Mem) {
-	function("polyBegin")
+	function("poly512Begin")
 	m := Load(Param("m"), GP64())
 	keys := Load(Param("keys"), GP64())
 	loadMasks(constants)
@@ -135,11 +133,12 @@ func storePower(m reg.Register, power int, p limbs) {
 // polyChunks takes chunks of 64 bytes, 4 blocks, into the accumulators of some lanes:
 // ((h + a) r^4 + b r^3 + c r^2 + d r), with one carry for all of it.
 func polyChunks(constants Mem) {
-	function("polyChunks")
+	function("poly512Chunks")
 	m := Load(Param("m"), GP64())
+	p := Load(Param("p"), GP64())
 	n := Load(Param("chunks"), GP64())
 	some := Load(Param("some"), GP32())
-	KMOVW(some, k(1))
+	KMOVW(some, reg.K1)
 	loadMasks(constants)
 	for i := range 3 {
 		VMOVDQU64(Mem{Base: m, Disp: offH + 64*i}, acc[i])
@@ -147,7 +146,7 @@ func polyChunks(constants Mem) {
 	var rows [8]reg.Register
 	for i := range rows {
 		rows[i] = GP64()
-		MOVQ(Mem{Base: m, Disp: offP + 8*i}, rows[i])
+		MOVQ(Mem{Base: p, Disp: 8 * i}, rows[i])
 	}
 	off := GP64()
 	XORQ(off, off)
@@ -281,9 +280,10 @@ func carry(to limbs, some ...reg.OpmaskPhysical) {
 // polyEnd takes what is left of each message, less than 64 bytes, and its length,
 // and makes the tags.
 func polyEnd(constants Mem) {
-	function("polyEnd")
+	function("poly512End")
 	m := Load(Param("m"), GP64())
 	keys := Load(Param("keys"), GP64())
+	p := Load(Param("p"), GP64())
 	some := Load(Param("some"), GP64())
 	loadMasks(constants)
 	for i := range 3 {
@@ -293,7 +293,7 @@ func polyEnd(constants Mem) {
 	JZ(LabelRef("lengths"))
 	row := GP64()
 	for i := range 8 {
-		MOVQ(Mem{Base: m, Disp: offP + 8*i}, row)
+		MOVQ(Mem{Base: p, Disp: 8 * i}, row)
 		KMOVQ(Mem{Base: m, Disp: offTail + 8*i}, reg.K1)
 		VMOVDQU8_Z(Mem{Base: row}, reg.K1, zmm(13+i))
 	}
@@ -364,9 +364,8 @@ func polyEnd(constants Mem) {
 	VPCMPUQ(U8(1), sLo, tagLo, reg.K1) // less: there was a carry
 	VPTERNLOGQ(U8(0xff), c, c, c)      // -1
 	VPSUBQ(c, tagHi, reg.K1, tagHi)
-	VPUNPCKLQDQ(tagHi, tagLo, zmm(24))
-	VPUNPCKHQDQ(tagHi, tagLo, zmm(25))
-	VMOVDQU64(zmm(24), Mem{Base: m, Disp: offTags})
-	VMOVDQU64(zmm(25), Mem{Base: m, Disp: offTags + 64})
+	tags := Load(Param("tags"), GP64())
+	VMOVDQU64(tagLo, Mem{Base: tags})
+	VMOVDQU64(tagHi, Mem{Base: tags, Disp: 64})
 	end()
 }

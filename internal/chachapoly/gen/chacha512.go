@@ -6,17 +6,16 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// Offsets in lanes512 (avx512_amd64.go).
+// Offsets in lanes (lanes_amd64.go).
 const (
 	offBlock   = 0   // word 12 of each lane
 	offLow     = 128 // word 14
 	offHigh    = 256 // word 15
-	offDst     = 384 // where its 64 bytes go
-	offMask    = 640 // which of them
-	offScratch = 896 // of words: 16 registers
+	offMask    = 384 // which bytes of its block
+	offScratch = 640 // of words: 16 registers
 )
 
-// chacha makes the function that makes 16 blocks of key stream, or 32, one in each
+// chacha512 makes the function that makes 16 blocks of key stream, or 32, one in each
 // 32-bit lane: register i is word i of all of them (RFC 8439 section 2.3), so a
 // round is four operations on whole registers. At the end the 16 x 16 words are
 // transposed, and each block is xored into what its lane points to.
@@ -25,7 +24,7 @@ const (
 // operations of one set run while those of the other wait for their operands: a
 // processor on which an addition takes two cycles does 32 in little more than the
 // time of 16.
-func chacha(name string, sets int, masked bool) {
+func chacha512(name string, sets int, masked bool) {
 	function(name)
 	state := Load(Param("state"), GP64())
 	l := Load(Param("l"), GP64())
@@ -51,7 +50,7 @@ func chacha(name string, sets int, masked bool) {
 			VMOVDQU32(zmm(16+i), Mem{Base: l, Disp: offScratch + 64*i})
 		}
 	}
-	dst := GP64()
+	dsts, dst := Load(Param("dst"), GP64()), GP64()
 	for s := range sets {
 		if s == 1 {
 			for i := range 16 {
@@ -67,7 +66,7 @@ func chacha(name string, sets int, masked bool) {
 		}
 		transpose(func(lane int, key, spare reg.VecPhysical) {
 			lane += 16 * s
-			MOVQ(Mem{Base: l, Disp: offDst + 8*lane}, dst)
+			MOVQ(Mem{Base: dsts, Disp: 8 * lane}, dst)
 			if !masked {
 				VPXORD(Mem{Base: dst}, key, key)
 				VMOVDQU32(key, Mem{Base: dst})
