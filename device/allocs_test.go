@@ -245,6 +245,30 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
+// Nor for the handshake messages of those who do not know our public key, also
+// when it changes between two of them.
+func TestNoAllocationsForAWrongMAC1(t *testing.T) {
+	r := newRig(t, 1, Options{Workers: -1})
+	messages := make([]conn.Message, receiveSlots)
+	for i := range messages {
+		data := make([]byte, []int{noise.InitiationSize, noise.ResponseSize}[i%2])
+		data[0], data[len(data)-1] = byte(1+i%2), byte(i) // the type, and some mac2
+		messages[i] = conn.Message{Data: data, Segment: len(data), Remote: r.peers[0].outer}
+	}
+	for key := range byte(2) {
+		if err := r.d.Configure(&config.Update{HasPrivateKey: true, PrivateKey: config.PrivateKey{1 + key}}); err != nil {
+			t.Fatal(err)
+		}
+		before := r.d.drops.load(DropBadMAC1)
+		if n := testing.AllocsPerRun(100, func() { r.runInbound(messages) }); n != 0 {
+			t.Errorf("key %d: %v allocations for a receive of %d messages", key, n, len(messages))
+		}
+		if n := r.d.drops.load(DropBadMAC1) - before; n != 101*receiveSlots {
+			t.Errorf("key %d: %d dropped for their mac1", key, n)
+		}
+	}
+}
+
 // With workers, only handing over allocates: the goroutine of a sender or
 // receiver that begins its term, at most one for each batch.
 func TestAllocationsWithWorkers(t *testing.T) {

@@ -51,15 +51,15 @@ type gate struct {
 
 // offerHandshake queues a handshake message whose mac1 is good. A bad one may
 // not occupy anything.
-func (d *Device) offerHandshake(now clock.Time, b []byte, m *conn.Message) {
-	kind := noise.Classify(b)
+func (in *inbound) offerHandshake(b []byte, m *conn.Message) {
+	d, now, kind := in.d, in.now, noise.Classify(b)
 	if kind != noise.TypeCookieReply {
 		id := d.identity.Load()
 		if id == nil {
 			d.dropped(now, DropNoPrivateKey, 1, nil)
 			return
 		}
-		if !id.CheckMAC1(b) {
+		if !id.CheckMAC1(&in.hasher, b) {
 			d.dropped(now, DropBadMAC1, 1, nil)
 			return
 		}

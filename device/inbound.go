@@ -23,6 +23,7 @@ type inbound struct {
 	batch    *inBatch // of the receive in hand: from the pool, or spare; nil: others are at work on it
 	spare    *inBatch // for when the budget is used up: the socket must be read; never handed on
 	now      clock.Time
+	hasher   noise.Hasher // checks mac1
 	load     load
 	rhythm   moderation
 	shift    shift
@@ -109,7 +110,7 @@ func (in *inbound) message(b []byte, m *conn.Message) {
 	case noise.TypeTransport:
 		in.transport(b, m)
 	case noise.TypeInitiation, noise.TypeResponse, noise.TypeCookieReply:
-		in.d.offerHandshake(in.now, b, m)
+		in.offerHandshake(b, m)
 	default:
 		in.d.dropped(in.now, DropMalformed, 1, nil)
 	}

@@ -31,8 +31,10 @@ const (
 // in a mutex; it is used only under load).
 type CookieChecker struct {
 	key    [keySize]byte // encrypts our replies
-	secret [keySize]byte
+	secret keyed
 	born   clock.Time // of secret; zero: there is none yet
+	hasher Hasher
+	src    [16 + 2]byte // address and port that a cookie is made of
 }
 
 // NewCookieChecker makes the checker of the identity with that public key.
@@ -42,7 +44,8 @@ func NewCookieChecker(public config.PublicKey) *CookieChecker {
 
 // CheckMAC2 checks mac2 of an initiation or response from src against the
 // cookie of src, in constant time. False for every other message, and when rand
-// fails while a new secret is due. rand gives 32 bytes every 120 s at most.
+// fails while a new secret is due. rand gives 32 bytes every 120 s at most. It
+// allocates nothing but then.
 func (c *CookieChecker) CheckMAC2(now clock.Time, rand io.Reader, msg []byte, src netip.AddrPort) bool {
 	if !hasMACs(msg) {
 		return false
@@ -52,7 +55,7 @@ func (c *CookieChecker) CheckMAC2(now clock.Time, rand io.Reader, msg []byte, sr
 		return false
 	}
 	before, mac2 := mac2Of(msg)
-	want := mac(cookie[:], before)
+	want := c.hasher.macOnce(cookie[:], before)
 	return subtle.ConstantTimeCompare(want[:], mac2) == 1
 }
 
@@ -88,10 +91,10 @@ func (c *CookieChecker) cookie(now clock.Time, rand io.Reader, src netip.AddrPor
 		if _, err := io.ReadFull(rand, fresh[:]); err != nil {
 			return cookie, fmt.Errorf("read randomness: %w", err)
 		}
-		c.secret, c.born = fresh, now
+		c.secret, c.born = c.hasher.prepare(fresh[:]), now
+		clear(fresh[:])
 	}
-	var b [16 + 2]byte
-	addr := b[:0]
+	addr := c.src[:0]
 	if ip := src.Addr().Unmap(); ip.Is4() {
 		a := ip.As4()
 		addr = append(addr, a[:]...)
@@ -99,5 +102,5 @@ func (c *CookieChecker) cookie(now clock.Time, rand io.Reader, src netip.AddrPor
 		a := ip.As16()
 		addr = append(addr, a[:]...)
 	}
-	return mac(c.secret[:], binary.BigEndian.AppendUint16(addr, src.Port())), nil
+	return c.hasher.mac(&c.secret, binary.BigEndian.AppendUint16(addr, src.Port())), nil
 }

@@ -256,19 +256,19 @@ func TestJarIsSmall(t *testing.T) {
 func TestCheckMAC1(t *testing.T) {
 	id := testIdentity(t, 5)
 	for _, msg := range [][]byte{message(InitiationSize, 1), message(ResponseSize, 2)} {
-		if id.CheckMAC1(msg) {
+		if id.CheckMAC1(new(Hasher), msg) {
 			t.Error("no mac1 passes")
 		}
 		new(CookieJar).Seal(start, id.PublicKey(), msg)
-		if !id.CheckMAC1(msg) {
+		if !id.CheckMAC1(new(Hasher), msg) {
 			t.Error("mac1 is not good")
 		}
-		if testIdentity(t, 6).CheckMAC1(msg) {
+		if testIdentity(t, 6).CheckMAC1(new(Hasher), msg) {
 			t.Error("mac1 is good for another key")
 		}
 	}
 	for _, msg := range [][]byte{nil, message(31, 1), message(64, 3), message(148, 4)} {
-		if id.CheckMAC1(msg) {
+		if id.CheckMAC1(new(Hasher), msg) {
 			t.Errorf("% x passes", msg)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 type Identity struct {
 	private *ecdh.PrivateKey
 	public  config.PublicKey
-	start   symmetric     // state of a handshake with us as the responder
-	mac1    [keySize]byte // key of mac1 on messages to us
+	start   symmetric // state of a handshake with us as the responder
+	mac1    keyed     // checks mac1 on messages to us
 }
 
 // NewIdentity prepares k, which is clamped first. ErrZeroKey if k is all
@@ -30,11 +30,12 @@ func NewIdentity(k config.PrivateKey) (*Identity, error) {
 		return nil, fmt.Errorf("prepare private key: %w", err) // Go's FIPS 140-only mode
 	}
 	public := config.PublicKey(private.PublicKey().Bytes())
+	mac1 := mac1Key(&public)
 	return &Identity{
 		private: private,
 		public:  public,
 		start:   begin(&public),
-		mac1:    mac1Key(&public),
+		mac1:    new(Hasher).prepare(mac1[:]),
 	}, nil
 }
 
