@@ -92,3 +92,16 @@ func BenchmarkCheckMAC2(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkCreateReply(b *testing.B) {
+	w := newWorld(b, 20, config.PresharedKey{})
+	w.initiate(b)
+	c := NewCookieChecker(w.b.PublicKey())
+	var reply [CookieReplySize]byte
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := c.CreateReply(start, w.rand, w.initiation[:], home, &reply); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -92,14 +92,21 @@ func TestHKDFAgainstStandardLibrary(t *testing.T) {
 func TestSymmetricAllocatesNothing(t *testing.T) {
 	var s symmetric
 	var secret, key [keySize]byte
+	var out [3][keySize]byte
+	var psk config.PresharedKey
 	field := make([]byte, maxMix)
-	if n := testing.AllocsPerRun(100, func() {
-		s.mixHash(field)
-		s.mixChain(&secret)
-		key = s.mixKey(&secret)
-		s.chain, _ = kdf2(&key, nil)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
+	for name, run := range map[string]func(){
+		"mixHash":  func() { s.mixHash(field) },
+		"mixChain": func() { s.mixChain(&secret) },
+		"mixKey":   func() { key = s.mixKey(&secret) },
+		"mixPSK":   func() { key = s.mixPSK(&psk) },
+		"kdf2":     func() { out[0], out[1] = kdf2(&key, nil) },
+		"kdf3":     func() { out[0], out[1], out[2] = kdf3(&key, secret[:]) },
+		"hmac":     func() { out[0] = hmac(&out[1], out[2][:], 1) },
+	} {
+		if n := testing.AllocsPerRun(100, run); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
 	}
 }
 
