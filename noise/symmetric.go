@@ -41,11 +41,7 @@ func (s *symmetric) wipe() { *s = symmetric{} }
 func (s *symmetric) mixHash(data []byte) { s.hash = hashOf(&s.hash, data) }
 
 // mixChain adds a secret to the chaining key.
-func (s *symmetric) mixChain(secret *[keySize]byte) {
-	var none [keySize]byte
-	s.chain, none = kdf2(&s.chain, secret[:])
-	clear(none[:])
-}
+func (s *symmetric) mixChain(secret *[keySize]byte) { s.chain = kdf1(&s.chain, secret[:]) }
 
 // mixKey adds a secret to the chaining key and gives the key of the next
 // encrypted field. It seals or opens that one field.
@@ -94,8 +90,16 @@ func hashOf(h *[keySize]byte, data []byte) [keySize]byte {
 	return blake2s.Sum256(b[:n])
 }
 
-// kdf2 is HKDF (RFC 5869) with HMAC-BLAKE2s, key as the salt, and two outputs;
+// kdf1 is HKDF (RFC 5869) with HMAC-BLAKE2s, key as the salt, and one output;
 // input has at most keySize bytes.
+func kdf1(key *[keySize]byte, input []byte) (t1 [keySize]byte) {
+	prk := hmac(key, input, 0)
+	t1 = hmac(&prk, nil, 1)
+	clear(prk[:])
+	return t1
+}
+
+// kdf2 is kdf1 with two outputs.
 func kdf2(key *[keySize]byte, input []byte) (t1, t2 [keySize]byte) {
 	prk := hmac(key, input, 0)
 	t1 = hmac(&prk, nil, 1)
@@ -104,7 +108,7 @@ func kdf2(key *[keySize]byte, input []byte) (t1, t2 [keySize]byte) {
 	return t1, t2
 }
 
-// kdf3 is kdf2 with three outputs.
+// kdf3 is kdf1 with three outputs.
 func kdf3(key *[keySize]byte, input []byte) (t1, t2, t3 [keySize]byte) {
 	prk := hmac(key, input, 0)
 	t1 = hmac(&prk, nil, 1)

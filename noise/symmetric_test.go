@@ -86,6 +86,9 @@ func TestHKDFAgainstStandardLibrary(t *testing.T) {
 		if u1, u2 := kdf2(&key, input); u1 != t1 || u2 != t2 {
 			t.Errorf("kdf2 of %d bytes differs", n)
 		}
+		if kdf1(&key, input) != t1 {
+			t.Errorf("kdf1 of %d bytes differs", n)
+		}
 	}
 }
 
@@ -100,6 +103,7 @@ func TestSymmetricAllocatesNothing(t *testing.T) {
 		"mixChain": func() { s.mixChain(&secret) },
 		"mixKey":   func() { key = s.mixKey(&secret) },
 		"mixPSK":   func() { key = s.mixPSK(&psk) },
+		"kdf1":     func() { out[0] = kdf1(&key, nil) },
 		"kdf2":     func() { out[0], out[1] = kdf2(&key, nil) },
 		"kdf3":     func() { out[0], out[1], out[2] = kdf3(&key, secret[:]) },
 		"hmac":     func() { out[0] = hmac(&out[1], out[2][:], 1) },
