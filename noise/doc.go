@@ -25,22 +25,24 @@
 //
 // # Cost
 //
-// Counted in X25519 scalar multiplications, of some 30 us each; all else is small beside them:
+// Nearly all of it is X25519, counted here by who does it (docs/performance.md has
+// the times): k is a DH of a static key of ours, by crypto/ecdh; d one of an ephemeral
+// key, of 0.7 k, and g the making of one, of 0.45 k, both by circl.
 //
-//	NewIdentity       1   (the public key)
-//	StaticShared      1   (once per peer and identity: keep it in Remote.Shared)
-//	CreateInitiation  2   (public e; es)
-//	OpenInitiation    1   (es; nothing further for an unknown peer)
-//	CreateResponse    3   (public e; ee, se)
-//	OpenResponse      2   (ee, se)
-//	CheckMAC1         0   (the gate in front of the others)
+//	NewIdentity       k       (the public key: once per private key)
+//	StaticShared      k       (ss: once per peer and identity; keep it in Remote.Shared)
+//	CreateInitiation  g + d   (e; es)
+//	OpenInitiation    k       (es; nothing further for an unknown peer)
+//	CreateResponse    g + 2d  (e; ee, se)
+//	OpenResponse      d + k   (ee; se)
+//	CheckMAC1, CheckMAC2, CreateReply   none: the gates in front of the others
 //
 // # Secrets
 //
 // What this package holds it wipes: chaining keys, message keys and DH results
-// when a function returns, handshakes and keypairs with their Wipe methods. Go does not
-// let us wipe the inside of an ecdh.PrivateKey (the identity and the initiator's
-// ephemeral key are only dropped, and live until the collector reuses the
-// memory), nor copies the compiler or a growing stack left behind.
+// when a function returns, handshakes with their ephemeral key and keypairs with their
+// Wipe methods. Go does not let us wipe the inside of an ecdh.PrivateKey (an identity is
+// only dropped, and lives until the collector reuses the memory), nor copies the
+// compiler or a growing stack left behind.
 // No error and no String method tells a secret.
 package noise

@@ -3,7 +3,6 @@ package noise
 import (
 	"crypto/ecdh"
 	"fmt"
-	"io"
 
 	"culvert/device/config"
 )
@@ -44,7 +43,7 @@ func (id *Identity) PublicKey() config.PublicKey { return id.public }
 
 // StaticShared computes the static-static DH with remote; ErrLowOrder if it is all zeros.
 func (id *Identity) StaticShared(remote config.PublicKey) (shared [32]byte, err error) {
-	return dh(id.private, (*[keySize]byte)(&remote))
+	return id.dh((*[keySize]byte)(&remote))
 }
 
 // Remote is what a handshake needs to know of the peer. Immutable once shared.
@@ -66,33 +65,19 @@ func isZero(b *[keySize]byte) bool {
 	return or == 0
 }
 
-// dh is X25519; ErrLowOrder if the result is all zeros.
-func dh(private *ecdh.PrivateKey, public *[keySize]byte) (shared [keySize]byte, err error) {
+// dh is X25519 of our static key and another's public key; ErrLowOrder if the result is
+// all zeros. A stranger may choose the public key and ask as often as he likes, under a
+// key that stays: that is the standard library's to compute.
+func (id *Identity) dh(public *[keySize]byte) (shared [keySize]byte, err error) {
 	p, err := ecdh.X25519().NewPublicKey(public[:])
 	if err != nil {
 		return shared, fmt.Errorf("prepare public key: %w", err) // Go's FIPS 140-only mode
 	}
-	s, err := private.ECDH(p)
+	s, err := id.private.ECDH(p)
 	if err != nil {
 		return shared, ErrLowOrder // the only error of two X25519 keys
 	}
 	copy(shared[:], s)
 	clear(s)
 	return shared, nil
-}
-
-// newEphemeral makes a key of the next 32 bytes of rand. (ecdh's GenerateKey
-// would not read a rand of ours to the byte.)
-func newEphemeral(rand io.Reader) (*ecdh.PrivateKey, error) {
-	var k config.PrivateKey
-	defer clear(k[:])
-	if _, err := io.ReadFull(rand, k[:]); err != nil {
-		return nil, fmt.Errorf("read randomness: %w", err)
-	}
-	k.Clamp()
-	private, err := ecdh.X25519().NewPrivateKey(k[:])
-	if err != nil {
-		return nil, fmt.Errorf("prepare ephemeral key: %w", err) // Go's FIPS 140-only mode
-	}
-	return private, nil
 }

@@ -1,7 +1,6 @@
 package noise
 
 import (
-	"crypto/ecdh"
 	"encoding/hex"
 	"testing"
 
@@ -38,29 +37,6 @@ func TestIdentityVectors(t *testing.T) {
 	ba, err := b.StaticShared(a.PublicKey())
 	if err != nil || ba != ab {
 		t.Errorf("Bob computes %x, %v", ba, err)
-	}
-}
-
-// RFC 7748, section 5.2: k, u = X25519(k, u), k from u = 9.
-func TestX25519Iterated(t *testing.T) {
-	k, u := [32]byte{9}, [32]byte{9}
-	for i := range 1000 {
-		private, err := ecdh.X25519().NewPrivateKey(k[:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := dh(private, &u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		k, u = r, k
-		want := map[int]string{
-			0:   "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079",
-			999: "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51",
-		}[i]
-		if want != "" && hex.EncodeToString(k[:]) != want {
-			t.Fatalf("after %d: %x, want %s", i+1, k, want)
-		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package noise
 
 import (
-	"crypto/ecdh"
 	"io"
 
 	"culvert/device/config"
@@ -13,15 +12,14 @@ type Handshake struct {
 	LocalIndex uint32 // Sender of the initiation, Receiver of the response
 
 	symmetric
-	ephemeral *ecdh.PrivateKey // e
+	ephemeral ephemeral // e
 }
 
-// Wipe overwrites the secrets of h and drops its ephemeral key, inside which
-// Go does not let us write. A wiped h opens no response. No OpenResponse
-// may be under way.
+// Wipe overwrites the secrets of h. A wiped h opens no response. No
+// OpenResponse may be under way.
 func (h *Handshake) Wipe() {
 	h.symmetric.wipe()
-	h.ephemeral = nil
+	h.ephemeral.wipe()
 }
 
 // CreateInitiation writes an initiation to msg, all but the MACs, which are
@@ -32,21 +30,20 @@ func CreateInitiation(rand io.Reader, id *Identity, r *Remote, local uint32, ts 
 	if r.lowOrder() {
 		return nil, ErrLowOrder
 	}
-	e, err := newEphemeral(rand)
-	if err != nil {
+	h := &Handshake{LocalIndex: local, symmetric: begin(&r.Static)}
+	if err := h.ephemeral.generate(rand); err != nil {
 		return nil, err
 	}
-	es, err := dh(e, (*[keySize]byte)(&r.Static))
+	es, err := h.ephemeral.dh((*[keySize]byte)(&r.Static))
 	if err != nil {
+		h.Wipe()
 		return nil, err
 	}
 	defer clear(es[:])
 
-	m := Initiation{Sender: local}
-	s := begin(&r.Static)
-	defer s.wipe()
+	m := Initiation{Sender: local, Ephemeral: h.ephemeral.public}
+	s := &h.symmetric
 	// e
-	copy(m.Ephemeral[:], e.PublicKey().Bytes())
 	s.mixHash(m.Ephemeral[:])
 	s.mixChain(&m.Ephemeral)
 	// es, s
@@ -57,7 +54,7 @@ func CreateInitiation(rand io.Reader, id *Identity, r *Remote, local uint32, ts 
 	s.seal(&key, m.Timestamp[:], ts[:])
 
 	m.Put(msg)
-	return &Handshake{LocalIndex: local, symmetric: s, ephemeral: e}, nil
+	return h, nil
 }
 
 // OpenedInitiation is an initiation that has been authenticated; whether it
@@ -92,7 +89,7 @@ func (id *Identity) OpenInitiation(msg []byte, find func(config.PublicKey) *Remo
 	s.mixHash(m.Ephemeral[:])
 	s.mixChain(&m.Ephemeral)
 	// es
-	es, err := dh(id.private, &m.Ephemeral)
+	es, err := id.dh(&m.Ephemeral)
 	if err != nil {
 		return OpenedInitiation{}, err
 	}

@@ -13,24 +13,24 @@ func CreateResponse(rand io.Reader, in *OpenedInitiation, r *Remote, local uint3
 	if r.lowOrder() {
 		return nil, ErrLowOrder
 	}
-	e, err := newEphemeral(rand)
-	if err != nil {
+	var e ephemeral
+	defer e.wipe()
+	if err := e.generate(rand); err != nil {
 		return nil, err
 	}
-	ee, err := dh(e, &in.ephemeral)
+	ee, err := e.dh(&in.ephemeral)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(ee[:])
-	se, err := dh(e, (*[keySize]byte)(&in.Static))
+	se, err := e.dh((*[keySize]byte)(&in.Static))
 	if err != nil {
 		return nil, err
 	}
 	defer clear(se[:])
 
-	m := Response{Sender: local, Receiver: in.RemoteIndex}
+	m := Response{Sender: local, Receiver: in.RemoteIndex, Ephemeral: e.public}
 	// e
-	copy(m.Ephemeral[:], e.PublicKey().Bytes())
 	s.mixHash(m.Ephemeral[:])
 	s.mixChain(&m.Ephemeral)
 	// ee, se
@@ -54,7 +54,7 @@ func (id *Identity) OpenResponse(h *Handshake, r *Remote, msg []byte) (*Keypair,
 	if err != nil {
 		return nil, err
 	}
-	if m.Receiver != h.LocalIndex || h.ephemeral == nil {
+	if m.Receiver != h.LocalIndex || h.ephemeral.wiped() {
 		return nil, ErrWrongReceiver
 	}
 	s := h.symmetric
@@ -63,14 +63,14 @@ func (id *Identity) OpenResponse(h *Handshake, r *Remote, msg []byte) (*Keypair,
 	s.mixHash(m.Ephemeral[:])
 	s.mixChain(&m.Ephemeral)
 	// ee
-	ee, err := dh(h.ephemeral, &m.Ephemeral)
+	ee, err := h.ephemeral.dh(&m.Ephemeral)
 	if err != nil {
 		return nil, err
 	}
 	s.mixChain(&ee)
 	clear(ee[:])
 	// se
-	se, err := dh(id.private, &m.Ephemeral)
+	se, err := id.dh(&m.Ephemeral)
 	if err != nil {
 		return nil, err
 	}
