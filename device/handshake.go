@@ -267,8 +267,9 @@ func (d *Device) build(j hsJob) {
 }
 
 // remoteOf gives what a handshake with p needs, and computes the static-static
-// secret when it is first needed. A peer with a low-order key has none: its
-// Shared stays zero, and no handshake with it succeeds.
+// secret when it is first needed (two workers that need it at the same time both
+// do). A peer with a low-order key has none: its Shared stays zero, and no handshake
+// with it succeeds.
 func (d *Device) remoteOf(p *peer, id *noise.Identity) *remote {
 	r := p.remote.Load()
 	if r.id == id {
