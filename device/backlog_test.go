@@ -12,11 +12,32 @@ import (
 	"culvert/tun/tuntest"
 )
 
-// newBacklog makes one with memory for so many chunks.
-func newBacklog(chunks int) *backlog {
+// newBacklog makes one with memory for so many chunks, in which each of those flows has a
+// queue of its own: one in 256 pairs would else share one, by the seed.
+func newBacklog(chunks int, flows ...int) *backlog {
 	b := &budget{limit: int64(chunks) * readChunkSize}
-	return &backlog{pool: &pool[readChunk]{budget: b, size: readChunkSize, max: int(b.limit), keep: chunks,
+	q := &backlog{pool: &pool[readChunk]{budget: b, size: readChunkSize, max: int(b.limit), keep: chunks,
 		make: newReadChunk, drop: (*readChunk).free, short: func() {}, wake: func() {}}}
+	var packets [][]byte
+	for _, flow := range flows {
+		packets = append(packets, flowPacket(flow, 0, 4))
+	}
+	q.separate(packets...)
+	return q
+}
+
+// separate begins q so that each of these packets' flows has a queue of its own.
+func (q *backlog) separate(packets ...[]byte) {
+	for {
+		q.begin()
+		queues := map[uint64]bool{}
+		for _, ip := range packets {
+			queues[flowHash(q.seed, ip)%flowQueues] = true
+		}
+		if len(queues) == len(packets) {
+			return
+		}
+	}
 }
 
 // flowPacket is packet number seq of a flow, with so many bytes of payload.
@@ -63,7 +84,7 @@ func (q *backlog) take() (flow, seq, size int) {
 // all that they have waiting.
 func TestBacklogServesTheSparse(t *testing.T) {
 	for _, size := range []int{60_000, 1400} {
-		q := newBacklog(64)
+		q := newBacklog(64, 0, 1, 2, 3, 9)
 		for seq := range 15 {
 			for flow := range 4 {
 				q.add(flowPacket(flow, seq, size))
@@ -90,7 +111,7 @@ func TestBacklogServesTheSparse(t *testing.T) {
 
 // Flows that both have much waiting get the same bytes, whatever their packets' size.
 func TestBacklogIsFair(t *testing.T) {
-	q := newBacklog(32)
+	q := newBacklog(32, 1, 2)
 	for seq := range 25 {
 		q.add(flowPacket(1, seq, 60_000))
 	}
@@ -247,7 +268,9 @@ func TestSparseFlowOvertakes(t *testing.T) {
 		}
 		r.packets = append(r.packets, append(make([]byte, 10), small...))
 		p.a.d.readers.Add(1)
-		(&outbound{d: p.a.d, reader: r, ahead: backlog{pool: &p.a.d.readPool}, load: p.a.d.newLoad()}).run()
+		out := &outbound{d: p.a.d, reader: r, ahead: backlog{pool: &p.a.d.readPool}, load: p.a.d.newLoad()}
+		out.ahead.separate(super[10:], small) // behind their virtio headers
+		out.run()
 		synctest.Wait()
 		if n != 30*50+1 || at < 0 || at > 10*50 {
 			t.Errorf("it was datagram %d of %d", at, n)
