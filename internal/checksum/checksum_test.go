@@ -23,6 +23,15 @@ func slow(b []byte) uint16 {
 }
 
 func TestEveryLengthAgainstSlow(t *testing.T) {
+	defer func(v bool) { vectors = v }(vectors)
+	if vectors {
+		t.Run("vectors", testEveryLength)
+		vectors = false
+	}
+	t.Run("words", testEveryLength)
+}
+
+func testEveryLength(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for n := range 600 {
 		b := make([]byte, n)
