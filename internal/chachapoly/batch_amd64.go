@@ -2,6 +2,7 @@ package chachapoly
 
 import (
 	"encoding/binary"
+	"runtime"
 	"sync/atomic"
 	"unsafe"
 
@@ -32,9 +33,9 @@ func Kernels() (all []*Kernel) {
 // work is the memory of one call.
 type work struct {
 	kernel *Kernel
-	dst    [32]unsafe.Pointer // where the blocks of lanes go: 64 bytes
-	used   int                // lanes
-	p      [8]unsafe.Pointer  // what Poly1305 reads
+	used   int               // lanes
+	parts  [32][]byte        // of lanes that are not for a whole block
+	p      [8]unsafe.Pointer // what Poly1305 reads
 	*vectors
 }
 
@@ -78,7 +79,7 @@ func begin(kernel *Kernel) *work {
 // end overwrites what the work has seen of keys, and gives it back.
 func (w *work) end() {
 	*w.vectors = vectors{}
-	w.dst, w.p = [32]unsafe.Pointer{}, [8]unsafe.Pointer{} // they keep packets from the collector
+	w.p = [8]unsafe.Pointer{} // would keep packets from the collector
 	if w.kernel.wide {
 		wipe512()
 	} else {
@@ -93,8 +94,9 @@ func (w *work) end() {
 
 // Seal encrypts all messages and appends their tags, in place. They have room for
 // a tag. Nothing is allocated: no call is indirect, so that messages may be on the
-// caller's stack.
+// caller's stack. What they point to may not: it is known by its address.
 func (n *Kernel) Seal(k *Key, messages []Message) {
+	defer runtime.KeepAlive(messages)
 	w := begin(n)
 	defer w.end()
 	for len(messages) > 0 {
@@ -123,6 +125,7 @@ func (n *Kernel) Seal(k *Key, messages []Message) {
 // Open decrypts the messages whose tags are right, in place, and marks the others
 // as bad: those stay as they are. They have room for a tag. Nothing is allocated.
 func (n *Kernel) Open(k *Key, messages []Message) {
+	defer runtime.KeepAlive(messages)
 	w := begin(n)
 	defer w.end()
 	for len(messages) > 0 {

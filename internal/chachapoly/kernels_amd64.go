@@ -9,26 +9,31 @@ import "unsafe"
 
 //go:generate go run ./gen -out kernels_amd64.s -pkg chachapoly
 
+// fill sets n lanes from first on, at least one, to blocks of a message, one behind the
+// other from p on; it writes to up to 7 lanes more. What p points to is on the
+// heap because of this function, and so stays where it is.
+func fill(l *lanes, first, n int, p *byte, block, low, high uint32)
+
 // chacha16 xors a block of key stream into the 64 bytes at each of the first 16 dst, as
 // far as its mask says; where that is 0 nothing is touched.
 //
 //go:noescape
-func chacha16(state *[13]uint32, l *lanes, dst *[32]unsafe.Pointer)
+func chacha16(state *[13]uint32, l *lanes)
 
 // chacha32 is chacha16 for all lanes.
 //
 //go:noescape
-func chacha32(state *[13]uint32, l *lanes, dst *[32]unsafe.Pointer)
+func chacha32(state *[13]uint32, l *lanes)
 
 // chacha32full is chacha32 for whole blocks, whatever the masks.
 //
 //go:noescape
-func chacha32full(state *[13]uint32, l *lanes, dst *[32]unsafe.Pointer)
+func chacha32full(state *[13]uint32, l *lanes)
 
 // chacha2x8 is for the 16 lanes from first on and whole blocks, whatever the masks.
 //
 //go:noescape
-func chacha2x8(state *[13]uint32, l *lanes, dst *[32]unsafe.Pointer, first int)
+func chacha2x8(state *[13]uint32, l *lanes, first int)
 
 // poly512Begin makes the powers of r of 8 keys, and sets the accumulators to 0.
 //

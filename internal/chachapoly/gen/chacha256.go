@@ -59,8 +59,8 @@ func chacha256() {
 			VMOVDQU(ymm(4*set+i), word(set, 4+i))
 		}
 	}
-	dsts := Load(Param("dst"), GP64())
-	LEAQ(Mem{Base: dsts, Index: first, Scale: 8}, dsts)
+	dsts := GP64()
+	LEAQ(Mem{Base: l, Index: first, Scale: 8, Disp: offDst}, dsts)
 	dst := GP64()
 	for set := range 2 {
 		for half := range 2 {
@@ -80,6 +80,52 @@ func chacha256() {
 			}
 		}
 	}
+	end()
+}
+
+// fillLanes makes fill.
+func fillLanes() {
+	numbers := GLOBL("numbers", attr.RODATA|attr.NOPTR) // of 8 blocks; offsets of 4
+	for i := range 8 {
+		DATA(4*i, U32(uint32(i)))
+	}
+	for i := range 4 {
+		DATA(32+8*i, U64(uint64(64*i)))
+	}
+	numbers8 := GLOBL("numbers8", attr.RODATA|attr.NOPTR) // what is added for the next 8, and 4
+	DATA(0, U32(8))
+	DATA(8, U64(4*64))
+
+	function("fill")
+	l := Load(Param("l"), GP64())
+	first := Load(Param("first"), GP64())
+	n := Load(Param("n"), GP64())
+	words, dsts := GP64(), GP64()
+	LEAQ(Mem{Base: l, Index: first, Scale: 4}, words)
+	LEAQ(Mem{Base: l, Index: first, Scale: 8, Disp: offDst}, dsts)
+	for i, name := range []string{"block", "low", "high"} {
+		VMOVD(Load(Param(name), GP32()), xmm(i))
+		VPBROADCASTD(xmm(i), ymm(i))
+	}
+	VMOVQ(Load(Param("p"), GP64()), xmm(3))
+	VPBROADCASTQ(xmm(3), ymm(3))
+	VPADDQ(numbers.Offset(32), ymm(3), ymm(3))
+	VPADDD(numbers, ymm(0), ymm(0))
+	VPBROADCASTD(numbers8, ymm(4))
+	VPBROADCASTQ(numbers8.Offset(8), ymm(5))
+	Label("lanes")
+	for i, off := range []int{offBlock, offLow, offHigh} {
+		VMOVDQU(ymm(i), Mem{Base: words, Disp: off})
+	}
+	VPADDD(ymm(4), ymm(0), ymm(0))
+	for i := range 2 {
+		VMOVDQU(ymm(3), Mem{Base: dsts, Disp: 32 * i})
+		VPADDQ(ymm(5), ymm(3), ymm(3))
+	}
+	ADDQ(U32(32), words)
+	ADDQ(U32(64), dsts)
+	SUBQ(U32(8), n)
+	JG(LabelRef("lanes"))
 	end()
 }
 

@@ -8,11 +8,12 @@ import (
 
 // Offsets in lanes (lanes_amd64.go).
 const (
-	offBlock   = 0   // word 12 of each lane
-	offLow     = 128 // word 14
-	offHigh    = 256 // word 15
-	offMask    = 384 // which bytes of its block
-	offScratch = 640 // of words: 16 registers
+	offBlock   = 0    // word 12 of each lane
+	offLow     = 192  // word 14
+	offHigh    = 384  // word 15
+	offDst     = 576  // where its 64 bytes go
+	offMask    = 960  // which of them
+	offScratch = 1216 // of words: 16 registers
 )
 
 // chacha512 makes the function that makes 16 blocks of key stream, or 32, one in each
@@ -50,7 +51,7 @@ func chacha512(name string, sets int, masked bool) {
 			VMOVDQU32(zmm(16+i), Mem{Base: l, Disp: offScratch + 64*i})
 		}
 	}
-	dsts, dst := Load(Param("dst"), GP64()), GP64()
+	dst := GP64()
 	for s := range sets {
 		if s == 1 {
 			for i := range 16 {
@@ -66,7 +67,7 @@ func chacha512(name string, sets int, masked bool) {
 		}
 		transpose(func(lane int, key, spare reg.VecPhysical) {
 			lane += 16 * s
-			MOVQ(Mem{Base: dsts, Disp: 8 * lane}, dst)
+			MOVQ(Mem{Base: l, Disp: offDst + 8*lane}, dst)
 			if !masked {
 				VPXORD(Mem{Base: dst}, key, key)
 				VMOVDQU32(key, Mem{Base: dst})

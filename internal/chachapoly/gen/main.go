@@ -11,6 +11,7 @@ import (
 func main() {
 	Package("culvert/internal/chachapoly")
 	ConstraintExpr("amd64")
+	fillLanes()
 	chacha512("chacha16", 1, true)
 	chacha512("chacha32", 2, true)
 	chacha512("chacha32full", 2, false)

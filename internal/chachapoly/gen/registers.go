@@ -19,3 +19,6 @@ func ymm(i int) reg.VecPhysical {
 	}
 	return zmms[i].AsY().(reg.VecPhysical)
 }
+
+// xmm is the lower half of ymm.
+func xmm(i int) reg.VecPhysical { return zmms[i].AsX().(reg.VecPhysical) }
