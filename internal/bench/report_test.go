@@ -29,9 +29,9 @@ func TestVerdictsCompareMedians(t *testing.T) {
 		met          bool
 		line         string
 	}{
-		{3, 2, true, "pass TCP 1 stream Gbit/s 1.50 x theirs at least 1.40 go for 1.60"},
-		{4, 2, true, "BEST TCP 1 stream Gbit/s 2.00 x theirs at least 1.40 go for 1.60"},
-		{2, 2, false, "FAIL TCP 1 stream Gbit/s 1.00 x theirs at least 1.40 go for 1.60"},
+		{3, 2, true, "pass TCP 1 stream Gbit/s 1.50 x theirs at least 1.40 go for 1.90"},
+		{4, 2, true, "BEST TCP 1 stream Gbit/s 2.00 x theirs at least 1.40 go for 1.90"},
+		{2, 2, false, "FAIL TCP 1 stream Gbit/s 1.00 x theirs at least 1.40 go for 1.90"},
 	} {
 		var out strings.Builder
 		met := measuredResults(c.ours, c.theirs).printVerdicts(&out)
@@ -39,7 +39,7 @@ func TestVerdictsCompareMedians(t *testing.T) {
 		if met != c.met || !strings.Contains(got, c.line) {
 			t.Errorf("met %v, want %v and %q:\n%s", met, c.met, c.line, out.String())
 		}
-		for _, line := range []string{"BEST TCP 1 stream CPU s/GB 0.50 x theirs at most 0.63 go for 0.55 rounds 0.50 to 0.50", "BEST " + worstRSS + " 8.00 at most 32.0"} {
+		for _, line := range []string{"pass TCP 1 stream CPU s/GB 0.50 x theirs at most 0.63 go for 0.47 rounds 0.50 to 0.50", "BEST " + worstRSS + " 8.00 at most 32.0"} {
 			if !strings.Contains(got, line) {
 				t.Errorf("no %q in\n%s", line, out.String())
 			}
