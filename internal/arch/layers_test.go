@@ -15,7 +15,7 @@ var layers = [][]string{
 	{"cmd/culvert"},
 	{"ipc", "device"},
 	{"device/session", "device/routes", "conn", "tun", "internal/statefile"},
-	{"noise", "timers", "ratelimiter"},
+	{"noise", "timers", "ratelimiter", "internal/cryptobench"},
 	{"internal/aead"},
 	{"device/config", "internal/*"},
 }
@@ -30,6 +30,8 @@ var only = map[string][]string{
 	"device/routes": {"device/config", "internal/*"},
 	"timers":        {"internal/clock"},
 	"ratelimiter":   {"internal/clock"},
+
+	"internal/cryptobench": {"internal/aead"},
 }
 
 // kit is a package for tests, beside the interface it fakes: tun/tuntest.
@@ -115,6 +117,9 @@ func TestLayersCheckFails(t *testing.T) {
 		{"noise/cookie.go", "conn", true},
 		{"noise/cookie.go", "internal/aead", false},
 		{"timers/wheel.go", "device/config", true},
+		{"internal/cryptobench/work.go", "internal/aead", false},
+		{"internal/cryptobench/work.go", "internal/chachapoly", true},
+		{"internal/aead/aead.go", "internal/cryptobench", true},
 		{"ipc/codec.go", "device/config", false},
 		{"ipc/codec.go", "device", true},
 		{"ipc/codec.go", "noise", true},

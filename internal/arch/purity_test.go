@@ -10,7 +10,7 @@ import (
 
 // pure packages do no I/O, start no goroutine, take no lock and read no clock:
 // "now" and randomness are handed to them.
-var pure = []string{"noise", "timers", "ratelimiter", "device/session", "device/config"}
+var pure = []string{"noise", "timers", "ratelimiter", "device/session", "device/config", "internal/cryptobench"}
 
 // impure are imports a pure package must not have ("net/netip" is a value).
 var impure = []string{
