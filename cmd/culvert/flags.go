@@ -47,7 +47,7 @@ const description = `Culvert is a userspace WireGuard daemon. It makes the inter
 
 It ends, and takes the interface and its socket /var/run/wireguard/IFNAME.sock away, on SIGTERM or SIGINT, when the interface is deleted, and when the socket's file is deleted. SIGUSR2 logs counters: packets dropped by reason, memory, offloads.
 
-culvert status [IFNAME] shows them, and more; see culvert status --help. (An interface of that name: culvert -- status.)`
+culvert status [IFNAME] shows them, and more; see culvert status --help. culvert bench crypto measures what packets are encrypted with on this machine; see culvert bench crypto --help. (Interfaces of those names: culvert -- status, culvert -- bench.)`
 
 // parse reads the command line and the environment. --help and --version end
 // the process.

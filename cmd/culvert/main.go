@@ -26,6 +26,9 @@ func run(args []string) int {
 	if len(args) > 0 && args[0] == statusCommand {
 		return runStatus(args[1:])
 	}
+	if len(args) > 0 && args[0] == benchCommand {
+		return runBench(args[1:])
+	}
 	o, err := parse(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "culvert: %v; see culvert --help\n", err)

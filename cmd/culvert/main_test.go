@@ -44,7 +44,7 @@ func failing(err error) func() {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "serve": serveCommand, "unserve": unserve},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "serve": serveCommand, "unserve": unserve, "bench-rows": benchRows},
 		Condition: func(c string) (bool, error) {
 			if c == "root" {
 				return os.Geteuid() == 0, nil
