@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 					e.Setenv(name, "")
 				}
 			}
+			e.Setenv("GODEBUG", os.Getenv("GODEBUG")) // which kernels there are, to the scripts as to us
 			e.Setenv("IF", fmt.Sprintf("cvs%d", os.Getpid()))
 			return nil
 		},
