@@ -204,7 +204,7 @@ func (c *controller) setPrivateKey(k config.PrivateKey) {
 	for p := range c.peers.all {
 		var out session.Actions
 		p.epoch++
-		for _, k := range p.keys {
+		for _, k := range p.keypairs() {
 			if k != nil {
 				k.barred.Store(true)
 			}
@@ -304,12 +304,15 @@ func (c *controller) live() bool { return c.up && c.d.sockets.Load() != nil }
 
 // setPresharedKey counts from the next handshake on.
 func (c *controller) setPresharedKey(p *peer, k config.PresharedKey) {
-	old := p.remote.Load()
-	if old.PSK.Equal(&k) {
+	old := p.presharedKey()
+	if old.Equal(&k) {
 		return
 	}
-	fresh := &remote{Remote: old.Remote, id: old.id}
-	fresh.PSK = k
+	fresh := &remote{}
+	if r := p.remote.Load(); r != nil {
+		*fresh = *r
+	}
+	fresh.Static, fresh.PSK = p.public, k
 	p.remote.Store(fresh)
 }
 
@@ -342,9 +345,6 @@ func (c *controller) add(k config.PublicKey) *peer {
 	p := &peer{public: k, machine: session.New(&c.d.session)}
 	p.timer.Owner = p
 	p.machine.RestoreStamp(c.lastStamp)
-	r := &remote{}
-	r.Static = k
-	p.remote.Store(r)
 	c.peers.add(p)
 	c.d.byKey.mu.Lock()
 	c.d.byKey.m[k] = p

@@ -55,7 +55,7 @@ func (c *controller) describePeers(chunk []config.Peer, seq uint64) ([]config.Pe
 func (c *controller) describePeer(p *peer, out *config.Peer) {
 	ips := out.AllowedIPs[:0]
 	*out = config.Peer{
-		PublicKey: p.public, PresharedKey: p.remote.Load().PSK, PersistentKeepalive: p.keepalive,
+		PublicKey: p.public, PresharedKey: p.presharedKey(), PersistentKeepalive: p.keepalive,
 		LastHandshake: p.lastHandshake(), RxBytes: p.rx.Load(), TxBytes: p.tx.Load(),
 	}
 	if e := p.endpoint.Load(); e != nil {

@@ -272,10 +272,14 @@ func (d *Device) build(j hsJob) {
 // with it succeeds.
 func (d *Device) remoteOf(p *peer, id *noise.Identity) *remote {
 	r := p.remote.Load()
-	if r.id == id {
+	if r != nil && r.id == id {
 		return r
 	}
-	fresh := &remote{Remote: r.Remote, id: id}
+	fresh := &remote{id: id}
+	fresh.Static = p.public
+	if r != nil {
+		fresh.PSK = r.PSK
+	}
 	fresh.Shared, _ = id.StaticShared(p.public)
 	p.remote.CompareAndSwap(r, fresh) // lost to a changed preshared key: the next one computes again
 	return fresh

@@ -119,7 +119,7 @@ func TestSequenceThatNeverRunsDryStaysSmall(t *testing.T) {
 			t.Fatalf("next gives %d, %v", x, ok)
 		}
 	}
-	if n := cap(s.queue); n > 64 {
+	if n := cap(s.waits.queue); n > 64 {
 		t.Fatalf("room for %d items where one waits", n)
 	}
 }

@@ -21,7 +21,7 @@ type peer struct {
 	// Snapshots and notes the pipes read and write without a lock.
 	endpoint  atomic.Pointer[conn.Endpoint] // nil: not known
 	sendKey   atomic.Pointer[keypair]       // nil: none usable; see promote
-	remote    atomic.Pointer[remote]        // for handshake workers
+	remote    atomic.Pointer[remote]        // for handshake workers; nil: neither preshared key nor static-static secret yet
 	rx, tx    atomic.Uint64                 // bytes, as wg(8) shows them
 	handshake atomic.Int64                  // last handshake, wall clock, ns since 1970; 0: never
 	activity  activity
@@ -36,14 +36,54 @@ type peer struct {
 	// The rest belongs to the controller.
 	machine   session.Machine
 	timer     timers.Entry[peer]
-	keys      [3]*keypair // those whose index is ours, in no order
-	sending   *keypair    // the send key as the session machine has it
-	waiting   *pending    // our handshake under way
+	secrets   *secrets // nil: there are none
 	jar       noise.CookieJar
 	prefixes  routes.List
 	keepalive uint16 // seconds
 	epoch     uint32 // grows when sessions are cleared: what was begun before is void
 	seq       uint64 // order of insertion
+}
+
+// secrets are what a peer with a session, or with a handshake under way, has. They are
+// the controller's.
+type secrets struct {
+	keys    [3]*keypair // those whose index is ours, in no order
+	sending *keypair    // the send key as the session machine has it
+	waiting *pending    // our handshake under way
+}
+
+// keypairs are those whose index is ours; some may be nil.
+func (p *peer) keypairs() []*keypair {
+	if p.secrets == nil {
+		return nil
+	}
+	return p.secrets.keys[:]
+}
+
+// needSecrets makes room for them.
+func (p *peer) needSecrets() *secrets {
+	if p.secrets == nil {
+		p.secrets = new(secrets)
+	}
+	return p.secrets
+}
+
+// dropSecrets lets go of their memory, and that of the queues, when there are none any
+// more.
+func (p *peer) dropSecrets() {
+	if p.secrets != nil && *p.secrets == (secrets{}) {
+		p.secrets = nil
+		p.out.trim()
+		p.in.trim()
+	}
+}
+
+// presharedKey is the one set; zeros if none is.
+func (p *peer) presharedKey() config.PresharedKey {
+	if r := p.remote.Load(); r != nil {
+		return r.PSK
+	}
+	return config.PresharedKey{}
 }
 
 // remote is what handshake workers need of a peer, together with the identity
@@ -137,7 +177,7 @@ func (p *peer) forgetSource(e *conn.Endpoint) {
 
 // key finds one of the peer's keypairs by our index; nil if it is gone.
 func (p *peer) key(local uint32) *keypair {
-	for _, k := range p.keys {
+	for _, k := range p.keypairs() {
 		if k != nil && k.keys.LocalIndex == local {
 			return k
 		}

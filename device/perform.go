@@ -15,7 +15,7 @@ func (c *controller) perform(p *peer, out *session.Actions, ev *event) {
 		c.install(p, out.Install)
 	}
 	if ev != nil && ev.kind == evInitiated && out.SendHandshake {
-		p.waiting = ev.pending
+		p.needSecrets().waiting = ev.pending
 	}
 	if out.SetSendKey {
 		c.setSendKey(p, out.SendKey)
@@ -133,14 +133,12 @@ func (c *controller) sendKeepalive(p *peer, why session.Reason) {
 
 // install makes a new keypair reachable for the inbound pipe.
 func (c *controller) install(p *peer, keys *noise.Keypair) {
-	if p.waiting != nil && p.waiting.state.LocalIndex == keys.LocalIndex {
-		p.waiting.release()
-		p.waiting = nil
-	}
+	x := p.needSecrets()
+	x.settle(keys.LocalIndex)
 	k := newKeypair(p, keys, c.now)
-	for i := range p.keys {
-		if p.keys[i] == nil {
-			p.keys[i] = k
+	for i := range x.keys {
+		if x.keys[i] == nil {
+			x.keys[i] = k
 			c.d.index.setKeypair(keys.LocalIndex, k)
 			return
 		}
@@ -148,48 +146,61 @@ func (c *controller) install(p *peer, keys *noise.Keypair) {
 	panic("BUG: a session has more than three keypairs")
 }
 
+// settle ends the handshake with that index, if it is the one under way.
+func (x *secrets) settle(index uint32) {
+	if x.waiting != nil && x.waiting.state.LocalIndex == index {
+		x.waiting.release()
+		x.waiting = nil
+	}
+}
+
 // setSendKey publishes the key the outbound pipe uses. With a new one every other
 // is of the past, also one that its first packet has not reached yet (package
 // session, key slots).
 func (c *controller) setSendKey(p *peer, keys *noise.Keypair) {
-	p.sending = nil
+	var k *keypair
 	if keys != nil {
-		p.sending = p.key(keys.LocalIndex)
-		for _, k := range p.keys {
-			if k != nil && k != p.sending {
-				k.barred.Store(true)
+		k = p.key(keys.LocalIndex)
+		for _, other := range p.keypairs() {
+			if other != nil && other != k {
+				other.barred.Store(true)
 			}
 		}
 	}
-	p.sendKey.Store(p.sending)
+	if p.secrets != nil {
+		p.secrets.sending = k
+	}
+	p.sendKey.Store(k)
 }
 
 // republish puts the send key back after one that was promoted too late was
 // taken back.
 func (c *controller) republish(p *peer) {
-	if p.sending != nil {
-		p.sendKey.CompareAndSwap(nil, p.sending)
+	if x := p.secrets; x != nil && x.sending != nil {
+		p.sendKey.CompareAndSwap(nil, x.sending)
 	}
 }
 
 // forget retires a handshake or keypair: nothing finds it any more, and its
 // secrets are wiped when the last batch in flight is done with it.
 func (c *controller) forget(p *peer, index uint32) {
-	if p.waiting != nil && p.waiting.state.LocalIndex == index {
-		p.waiting.release()
-		p.waiting = nil
-	}
 	c.d.index.release(index)
-	for i, k := range p.keys {
+	x := p.secrets
+	if x == nil {
+		return
+	}
+	x.settle(index)
+	for i, k := range x.keys {
 		if k == nil || k.keys.LocalIndex != index {
 			continue
 		}
 		k.barred.Store(true)
 		p.sendKey.CompareAndSwap(k, nil)
-		if p.sending == k {
-			p.sending = nil
+		if x.sending == k {
+			x.sending = nil
 		}
-		p.keys[i] = nil
+		x.keys[i] = nil
 		k.release()
 	}
+	p.dropSecrets()
 }

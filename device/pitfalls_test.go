@@ -100,7 +100,7 @@ func TestStaticSharedIsComputedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, Options{})
 		remote := func() *remote { return p.a.peer(p.b).remote.Load() }
-		if remote().id != nil {
+		if remote() != nil {
 			t.Error("computed before it was needed")
 		}
 		p.connect()

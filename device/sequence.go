@@ -10,13 +10,43 @@ import "sync"
 type sequence[T any] struct {
 	mu      sync.Mutex
 	running bool
-	queue   []T
-	head    int
-	room    chan struct{} // closed for who waits when an item or a term has gone; nil: nobody waits
+	waits   *waitingItems[T] // nil: nothing waits, and nobody
+}
+
+// waitingItems are made when something has to wait for the first time.
+type waitingItems[T any] struct {
+	queue []T
+	head  int
+	room  chan struct{} // closed for who waits when an item or a term has gone; nil: nobody waits
 }
 
 // maxIdleQueue is the capacity a dry queue keeps.
 const maxIdleQueue = 16
+
+// needed makes the place for what waits; the lock is held.
+func (s *sequence[T]) needed() *waitingItems[T] {
+	if s.waits == nil {
+		s.waits = new(waitingItems[T])
+	}
+	return s.waits
+}
+
+// len is the number of items that wait; the lock is held.
+func (s *sequence[T]) len() int {
+	if s.waits == nil {
+		return 0
+	}
+	return len(s.waits.queue) - s.waits.head
+}
+
+// trim gives the place back if nothing waits.
+func (s *sequence[T]) trim() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running && s.len() == 0 && s.waits != nil && s.waits.room == nil {
+		s.waits = nil
+	}
+}
 
 // enter makes the caller the emitter if nobody is and nothing waits: it may
 // then emit an item that it never pushed, and must call next until dry.
@@ -48,7 +78,7 @@ func (s *sequence[T]) enterWaiting() {
 func (s *sequence[T]) leave() (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running = s.head < len(s.queue)
+	s.running = s.len() > 0
 	s.wake()
 	return s.running
 }
@@ -66,7 +96,7 @@ func (s *sequence[T]) push(x T) (start bool) {
 func (s *sequence[T]) pushWithin(limit int, x T) (start bool) {
 	for {
 		s.mu.Lock()
-		if len(s.queue)-s.head < limit {
+		if s.len() < limit {
 			start = s.append(x)
 			s.mu.Unlock()
 			return start
@@ -78,31 +108,33 @@ func (s *sequence[T]) pushWithin(limit int, x T) (start bool) {
 // wait waits until something changes; it is called with the lock held, and lets
 // go of it.
 func (s *sequence[T]) wait() {
-	if s.room == nil {
-		s.room = make(chan struct{})
+	w := s.needed()
+	if w.room == nil {
+		w.room = make(chan struct{})
 	}
-	room := s.room
+	room := w.room
 	s.mu.Unlock()
 	<-room
 }
 
 // wake wakes who waits; the lock is held.
 func (s *sequence[T]) wake() {
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
+	if w := s.waits; w != nil && w.room != nil {
+		close(w.room)
+		w.room = nil
 	}
 }
 
 // append is push; the lock is held. Places that are free again are used before
 // the queue grows: under lasting load it never runs dry.
 func (s *sequence[T]) append(x T) (start bool) {
-	if s.head > 0 && len(s.queue) == cap(s.queue) {
-		n := copy(s.queue, s.queue[s.head:])
-		clear(s.queue[n:])
-		s.queue, s.head = s.queue[:n], 0
+	w := s.needed()
+	if w.head > 0 && len(w.queue) == cap(w.queue) {
+		n := copy(w.queue, w.queue[w.head:])
+		clear(w.queue[n:])
+		w.queue, w.head = w.queue[:n], 0
 	}
-	s.queue = append(s.queue, x)
+	w.queue = append(w.queue, x)
 	start = !s.running
 	s.running = true
 	return start
@@ -113,20 +145,21 @@ func (s *sequence[T]) next() (x T, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wake()
-	if s.head == len(s.queue) {
-		s.running, s.head = false, 0
-		if cap(s.queue) > maxIdleQueue {
-			s.queue = nil
-		} else {
-			s.queue = s.queue[:0]
+	w := s.waits
+	if s.len() == 0 {
+		s.running = false
+		if w != nil && cap(w.queue) > maxIdleQueue {
+			s.waits = nil
+		} else if w != nil {
+			w.queue, w.head = w.queue[:0], 0
 		}
 		return x, false
 	}
 	var zero T
-	x, s.queue[s.head] = s.queue[s.head], zero
-	s.head++
-	if s.head == len(s.queue) {
-		s.queue, s.head = s.queue[:0], 0
+	x, w.queue[w.head] = w.queue[w.head], zero
+	w.head++
+	if w.head == len(w.queue) {
+		w.queue, w.head = w.queue[:0], 0
 	}
 	return x, true
 }
@@ -135,5 +168,5 @@ func (s *sequence[T]) next() (x T, ok bool) {
 func (s *sequence[T]) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.queue) - s.head
+	return s.len()
 }

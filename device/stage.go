@@ -15,10 +15,18 @@ const maxStaged = 128
 // stage keeps packets, compact copies inside the budget, until there are keys.
 // The zero value is ready. Safe for concurrent use.
 type stage struct {
-	n  atomic.Int32 // len(packets), to be read without the lock
+	n  atomic.Int32 // how many, to be read without the lock
 	mu sync.Mutex
-	// packets is oldest first.
-	packets [][]byte
+	// packets is oldest first; nil: none.
+	packets *[][]byte
+}
+
+// all are the packets; the lock is held.
+func (s *stage) all() [][]byte {
+	if s.packets == nil {
+		return nil
+	}
+	return *s.packets
 }
 
 // waiting reports whether anything is staged.
@@ -33,13 +41,17 @@ func stagedSize(n int) int { return n + n/4 + 2*24 }
 func (s *stage) push(packet []byte) (lost int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.packets) == maxStaged {
-		lost = stagedSize(len(s.packets[0]))
-		copy(s.packets, s.packets[1:])
-		s.packets = s.packets[:maxStaged-1]
+	all := s.all()
+	if len(all) == maxStaged {
+		lost = stagedSize(len(all[0]))
+		copy(all, all[1:])
+		all = all[:maxStaged-1]
 	}
-	s.packets = append(s.packets, packet)
-	s.n.Store(int32(len(s.packets)))
+	if s.packets == nil {
+		s.packets = new([][]byte)
+	}
+	*s.packets = append(all, packet)
+	s.n.Store(int32(len(*s.packets)))
 	return lost
 }
 
@@ -50,7 +62,7 @@ func (d *Device) flushStaged(p *peer, now clock.Time) {
 	p.stage.mu.Lock()
 	defer p.stage.mu.Unlock()
 	k := p.sendKey.Load()
-	if !k.usable(now) || len(p.stage.packets) == 0 {
+	if !k.usable(now) || len(p.stage.all()) == 0 {
 		return
 	}
 	mtu := int(d.mtu.Load())
@@ -59,7 +71,7 @@ func (d *Device) flushStaged(p *peer, now clock.Time) {
 		d.needKeys(p, session.DataWaits)
 		return
 	}
-	for _, packet := range p.stage.packets {
+	for _, packet := range p.stage.all() {
 		d.stageBudget.give(stagedSize(len(packet)))
 		if b != nil && !b.room(len(packet)) {
 			d.sendOne(b)
@@ -84,11 +96,11 @@ func (d *Device) flushStaged(p *peer, now clock.Time) {
 func (d *Device) dropStaged(p *peer, now clock.Time, why Reason) {
 	p.stage.mu.Lock()
 	defer p.stage.mu.Unlock()
-	if len(p.stage.packets) == 0 {
+	if len(p.stage.all()) == 0 {
 		return
 	}
-	d.dropped(now, why, len(p.stage.packets), p)
-	for _, packet := range p.stage.packets {
+	d.dropped(now, why, len(p.stage.all()), p)
+	for _, packet := range p.stage.all() {
 		d.stageBudget.give(stagedSize(len(packet)))
 	}
 	p.stage.reset()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"net"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -62,10 +63,24 @@ func (s *session) operation() bool {
 	return false
 }
 
-// set reads a whole request, then has the device apply it.
+// largeRequest is the bytes of a parsed request from which on its memory goes back to
+// the system at once: the collector would keep as much again as a million peers
+// take, until it has a reason to look.
+const largeRequest = 4 << 20
+
+// set does a set request.
 func (s *session) set() bool {
 	p := newParser(&s.server.memory)
-	defer p.release()
+	more, large := s.apply(p), p.cost >= largeRequest
+	p.release()
+	if large {
+		debug.FreeOSMemory()
+	}
+	return more
+}
+
+// apply reads a whole request, then has the device apply it, and replies.
+func (s *session) apply(p *parser) bool {
 	var bad error
 	for {
 		if !s.lines.Scan() {

@@ -8,6 +8,7 @@
 package routes
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"sync/atomic"
 
@@ -36,9 +37,38 @@ type List struct {
 	lost    int
 }
 
+// entry is a prefix and the id of its route, without pointers and in 24 bytes, of which
+// a million owners have some.
 type entry struct {
-	prefix netip.Prefix
-	id     uint64
+	high, low uint64 // of the address; an IPv4 one is in low
+	rest      uint64 // id << 16, IPv4 or not << 8, length of the prefix
+}
+
+func newEntry(p netip.Prefix, id uint64) entry {
+	e := entry{rest: id<<16 | uint64(uint8(p.Bits()))}
+	if a := p.Addr(); a.Is4() {
+		b := a.As4()
+		e.low, e.rest = uint64(binary.BigEndian.Uint32(b[:])), e.rest|1<<8
+	} else {
+		b := a.As16()
+		e.high, e.low = binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+	}
+	return e
+}
+
+func (e *entry) id() uint64 { return e.rest >> 16 }
+
+func (e *entry) prefix() netip.Prefix {
+	bits := int(uint8(e.rest))
+	if e.rest>>8&1 != 0 {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(e.low))
+		return netip.PrefixFrom(netip.AddrFrom4(b), bits)
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], e.high)
+	binary.BigEndian.PutUint64(b[8:], e.low)
+	return netip.PrefixFrom(netip.AddrFrom16(b), bits)
 }
 
 // Lookup gives the owner of the longest prefix that holds addr, nil if none.
@@ -102,7 +132,7 @@ func (e *Edit[P]) Add(prefix netip.Prefix, owner *P, l *List, other func(*P) *Li
 	} else {
 		e.table = e.table.InsertPersist(prefix, r)
 	}
-	l.entries = append(l.entries, entry{prefix, r.id})
+	l.entries = append(l.entries, newEntry(prefix, r.id))
 	if taken {
 		lose(e, other(old.owner), old.owner)
 	}
@@ -120,7 +150,7 @@ func (e *Edit[P]) Remove(prefix netip.Prefix, owner *P, l *List) {
 func (e *Edit[P]) Clear(owner *P, l *List) {
 	for _, x := range l.entries {
 		if e.holds(owner, x) {
-			e.delete(x.prefix)
+			e.delete(x.prefix())
 		}
 	}
 	*l = List{}
@@ -135,8 +165,8 @@ func (e *Edit[P]) delete(prefix netip.Prefix) {
 }
 
 func (e *Edit[P]) holds(owner *P, x entry) bool {
-	r, ok := e.table.Get(x.prefix)
-	return ok && r.owner == owner && r.id == x.id
+	r, ok := e.table.Get(x.prefix())
+	return ok && r.owner == owner && r.id == x.id()
 }
 
 // lose notes that an entry of l is no longer its owner's, and drops such
@@ -162,8 +192,9 @@ func (t *Table[P]) Prefixes(owner *P, l *List, dst []netip.Prefix) []netip.Prefi
 		return dst
 	}
 	for _, x := range l.entries {
-		if r, ok := table.Get(x.prefix); ok && r.owner == owner && r.id == x.id {
-			dst = append(dst, x.prefix)
+		p := x.prefix()
+		if r, ok := table.Get(p); ok && r.owner == owner && r.id == x.id() {
+			dst = append(dst, p)
 		}
 	}
 	return dst
