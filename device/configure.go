@@ -107,6 +107,9 @@ func (c *controller) configure(u *config.Update) error {
 		c.setPrivateKey(u.PrivateKey)
 	}
 	changes := 0
+	if u.ReplacePeers {
+		changes = c.d.routes.Len()
+	}
 	for i := range u.Peers {
 		changes += len(u.Peers[i].AllowedIPs)
 	}
@@ -121,6 +124,7 @@ func (c *controller) configure(u *config.Update) error {
 		}
 	}
 	edit.Commit()
+	c.d.byKey.shrink()
 	for _, p := range woken {
 		c.afterChange(p)
 	}
@@ -346,9 +350,7 @@ func (c *controller) add(k config.PublicKey) *peer {
 	p.timer.Owner = p
 	p.machine.RestoreStamp(c.lastStamp)
 	c.peers.add(p)
-	c.d.byKey.mu.Lock()
-	c.d.byKey.m[k] = p
-	c.d.byKey.mu.Unlock()
+	c.d.byKey.put(p)
 	return p
 }
 
@@ -363,9 +365,7 @@ func (c *controller) remove(p *peer) {
 // the queue (they find it removed), batches in flight (they end by
 // themselves, their keys are wiped with the last), the wheel (disarmed).
 func (c *controller) removeWith(p *peer, edit *routes.Edit[peer]) {
-	c.d.byKey.mu.Lock()
-	delete(c.d.byKey.m, p.public)
-	c.d.byKey.mu.Unlock()
+	c.d.byKey.remove(p)
 	edit.Clear(p, &p.prefixes)
 	p.removed.Store(true)
 	c.clear(p)

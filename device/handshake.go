@@ -306,6 +306,36 @@ func (d *Device) sendTo(to *conn.Endpoint, msg []byte, tos byte) (conn.Run, bool
 // peerMap is the peers by public key: written by the controller, read by
 // handshake workers, never by the pipes.
 type peerMap struct {
-	mu sync.RWMutex
-	m  map[config.PublicKey]*peer
+	mu   sync.RWMutex
+	m    map[config.PublicKey]*peer
+	most int // that m has had: a map of Go keeps its size
+}
+
+// put adds a peer.
+func (b *peerMap) put(p *peer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.m[p.public] = p
+	b.most = max(b.most, len(b.m))
+}
+
+// remove takes a peer out.
+func (b *peerMap) remove(p *peer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.m, p.public)
+}
+
+// shrink gives memory back when few are left of many.
+func (b *peerMap) shrink() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.most < 1024 || len(b.m) > b.most/4 {
+		return
+	}
+	m := make(map[config.PublicKey]*peer, len(b.m))
+	for k, p := range b.m {
+		m[k] = p
+	}
+	b.m, b.most = m, len(m)
 }

@@ -1,10 +1,12 @@
 // Package routes maps addresses to peers by the longest matching prefix of
 // their allowed IPs. Readers take no lock; one writer changes the table.
 //
-// The trie is github.com/gaissmai/bart: popcount-compressed, about 27 bytes a
-// prefix, look-ups in tens of nanoseconds, and a persistent (copy-on-write)
-// insert, which is what lock-free readers need. What this package adds is who
-// owns a prefix, and each owner's prefixes in the order they were added.
+// Whole addresses, which are nearly all that a million peers have, are in hash
+// tables of our own (hosts.go): nothing is longer, so one that is found is the answer.
+// Other prefixes are in a trie, github.com/gaissmai/bart: popcount-compressed, and
+// with a persistent (copy-on-write) insert, which is what lock-free readers need. What
+// this package adds is who owns a prefix, and each owner's prefixes in the order they
+// were added.
 package routes
 
 import (
@@ -18,8 +20,15 @@ import (
 // Table is the table of one device. P is the peer. The zero value is empty and
 // ready. Lookup is safe for concurrent use; all else is for the one writer.
 type Table[P any] struct {
-	current atomic.Pointer[bart.Table[route[P]]]
+	current atomic.Pointer[tables[P]]
 	next    uint64 // id of the next route
+}
+
+// tables are what readers see.
+type tables[P any] struct {
+	hosts4 *hosts[key4, P] // nil: none
+	hosts6 *hosts[key6, P]
+	trie   *bart.Table[route[P]] // nil: none
 }
 
 // route is who owns a prefix. The id tells whether an entry of the owner's list
@@ -73,8 +82,21 @@ func (e *entry) prefix() netip.Prefix {
 
 // Lookup gives the owner of the longest prefix that holds addr, nil if none.
 func (t *Table[P]) Lookup(addr netip.Addr) *P {
-	if table := t.current.Load(); table != nil {
-		if r, ok := table.Lookup(addr); ok {
+	c := t.current.Load()
+	if c == nil {
+		return nil
+	}
+	if addr.Is4() {
+		if o := c.hosts4.get(keyOf4(addr)); o != nil {
+			return o
+		}
+	} else if c.hosts6 != nil {
+		if o := c.hosts6.get(keyOf6(addr)); o != nil {
+			return o
+		}
+	}
+	if c.trie != nil {
+		if r, ok := c.trie.Lookup(addr); ok {
 			return r.owner
 		}
 	}
@@ -83,17 +105,28 @@ func (t *Table[P]) Lookup(addr netip.Addr) *P {
 
 // Len is the number of prefixes.
 func (t *Table[P]) Len() int {
-	if table := t.current.Load(); table != nil {
-		return table.Size()
+	c := t.current.Load()
+	if c == nil {
+		return 0
 	}
-	return 0
+	return c.hosts4.size() + c.hosts6.size() + size(c.trie)
 }
 
-// An Edit is a set of changes that readers see all at once.
+func size[P any](trie *bart.Table[route[P]]) int {
+	if trie == nil {
+		return 0
+	}
+	return trie.Size()
+}
+
+// An Edit is a set of changes. Readers see all of a large one at once; of one of few
+// changes each prefix by itself, in any order.
 type Edit[P any] struct {
-	t     *Table[P]
-	table *bart.Table[route[P]]
-	// own: table is a private copy and may be changed in place; else every
+	t      *Table[P]
+	hosts4 hostEdit[key4, P]
+	hosts6 hostEdit[key6, P]
+	trie   *bart.Table[route[P]]
+	// own: trie is a private copy and may be changed in place; else every
 	// change makes a new table that shares all but one path with the old.
 	own bool
 }
@@ -105,33 +138,70 @@ const cloneAt = 1.0 / 64
 
 // Edit begins a set of about n changes. Nothing shows before Commit.
 func (t *Table[P]) Edit(n int) *Edit[P] {
-	table := t.current.Load()
-	switch {
-	case table == nil:
-		return &Edit[P]{t, new(bart.Table[route[P]]), true}
-	case float64(n) >= cloneAt*float64(table.Size()) && n > 1:
-		return &Edit[P]{t, table.Clone(), true}
+	e := &Edit[P]{t: t}
+	c := t.current.Load()
+	if c == nil {
+		c = &tables[P]{}
 	}
-	return &Edit[P]{t, table, false}
+	e.hosts4.table, e.hosts6.table, e.trie = c.hosts4, c.hosts6, c.trie
+	large := n > 1 && float64(n) >= cloneAt*float64(t.Len())
+	if large { // as if half of it were for each
+		e.hosts4 = hostEdit[key4, P]{table: c.hosts4.rebuilt(max(0, n/2-c.hosts4.size())), own: true}
+		e.hosts6 = hostEdit[key6, P]{table: c.hosts6.rebuilt(max(0, n/2-c.hosts6.size())), own: true}
+	}
+	if e.trie == nil {
+		e.trie, e.own = new(bart.Table[route[P]]), true
+	} else if large {
+		e.trie, e.own = c.trie.Clone(), true
+	}
+	return e
 }
 
 // Commit shows the changes to readers.
-func (e *Edit[P]) Commit() { e.t.current.Store(e.table) }
+func (e *Edit[P]) Commit() {
+	e.t.current.Store(&tables[P]{e.hosts4.shown(), e.hosts6.shown(), e.trie})
+}
+
+// get is what prefix has; false if it has nothing.
+func (e *Edit[P]) get(prefix netip.Prefix) (route[P], bool) {
+	switch a := prefix.Addr(); {
+	case !prefix.IsSingleIP():
+		return e.trie.Get(prefix)
+	case a.Is4():
+		return e.hosts4.get(keyOf4(a))
+	default:
+		return e.hosts6.get(keyOf6(a))
+	}
+}
+
+// set gives prefix the route r; without an owner it takes it away.
+func (e *Edit[P]) set(prefix netip.Prefix, r route[P]) {
+	switch a := prefix.Addr(); {
+	case prefix.IsSingleIP() && a.Is4():
+		e.hosts4.set(keyOf4(a), r)
+	case prefix.IsSingleIP():
+		e.hosts6.set(keyOf6(a), r)
+	case r.owner == nil && e.own:
+		e.trie.Delete(prefix)
+	case r.owner == nil:
+		e.trie = e.trie.DeletePersist(prefix)
+	case e.own:
+		e.trie.Insert(prefix, r)
+	default:
+		e.trie = e.trie.InsertPersist(prefix, r)
+	}
+}
 
 // Add gives prefix (masked) to owner, whose list is l, and takes it from
 // whoever has it, whose list other gives.
 func (e *Edit[P]) Add(prefix netip.Prefix, owner *P, l *List, other func(*P) *List) {
-	old, taken := e.table.Get(prefix)
+	old, taken := e.get(prefix)
 	if taken && old.owner == owner {
 		return
 	}
 	e.t.next++
 	r := route[P]{owner, e.t.next}
-	if e.own {
-		e.table.Insert(prefix, r)
-	} else {
-		e.table = e.table.InsertPersist(prefix, r)
-	}
+	e.set(prefix, r)
 	l.entries = append(l.entries, newEntry(prefix, r.id))
 	if taken {
 		lose(e, other(old.owner), old.owner)
@@ -140,8 +210,8 @@ func (e *Edit[P]) Add(prefix netip.Prefix, owner *P, l *List, other func(*P) *Li
 
 // Remove takes prefix (masked) from owner; from anybody else it takes nothing.
 func (e *Edit[P]) Remove(prefix netip.Prefix, owner *P, l *List) {
-	if old, ok := e.table.Get(prefix); ok && old.owner == owner {
-		e.delete(prefix)
+	if old, ok := e.get(prefix); ok && old.owner == owner {
+		e.set(prefix, route[P]{})
 		lose(e, l, owner)
 	}
 }
@@ -150,22 +220,14 @@ func (e *Edit[P]) Remove(prefix netip.Prefix, owner *P, l *List) {
 func (e *Edit[P]) Clear(owner *P, l *List) {
 	for _, x := range l.entries {
 		if e.holds(owner, x) {
-			e.delete(x.prefix())
+			e.set(x.prefix(), route[P]{})
 		}
 	}
 	*l = List{}
 }
 
-func (e *Edit[P]) delete(prefix netip.Prefix) {
-	if e.own {
-		e.table.Delete(prefix)
-	} else {
-		e.table = e.table.DeletePersist(prefix)
-	}
-}
-
 func (e *Edit[P]) holds(owner *P, x entry) bool {
-	r, ok := e.table.Get(x.prefix())
+	r, ok := e.get(x.prefix())
 	return ok && r.owner == owner && r.id == x.id()
 }
 
@@ -187,15 +249,28 @@ func lose[P any](e *Edit[P], l *List, owner *P) {
 
 // Prefixes appends the prefixes of owner to dst, in the order they were added.
 func (t *Table[P]) Prefixes(owner *P, l *List, dst []netip.Prefix) []netip.Prefix {
-	table := t.current.Load()
-	if table == nil {
+	c := t.current.Load()
+	if c == nil {
 		return dst
 	}
 	for _, x := range l.entries {
 		p := x.prefix()
-		if r, ok := table.Get(p); ok && r.owner == owner && r.id == x.id() {
+		if r, ok := c.get(p); ok && r.owner == owner && r.id == x.id() {
 			dst = append(dst, p)
 		}
 	}
 	return dst
+}
+
+// get is what prefix has; false if it has nothing.
+func (c *tables[P]) get(prefix netip.Prefix) (route[P], bool) {
+	switch a := prefix.Addr(); {
+	case prefix.IsSingleIP() && a.Is4():
+		return c.hosts4.route(keyOf4(a))
+	case prefix.IsSingleIP():
+		return c.hosts6.route(keyOf6(a))
+	case c.trie != nil:
+		return c.trie.Get(prefix)
+	}
+	return route[P]{}, false
 }
