@@ -13,6 +13,7 @@ import (
 
 	"culvert/device/config"
 	"culvert/noise"
+	"culvert/timers"
 	"culvert/tun/tuntest"
 )
 
@@ -364,7 +365,7 @@ func TestPresharedKey(t *testing.T) {
 		p.a.send(x)
 		p.b.wantReceived(x) // the session lives on
 		p.want("a>b data 64")
-		sleep(121 * time.Second)
+		sleep(timers.RekeyAfterTime + timers.MaxRekeyJitter)
 		p.lan.reset()
 		p.a.send(x)
 		sleep(time.Second)

@@ -178,6 +178,9 @@ func (d *Device) start() {
 // jitter is drawn for timers that must not fire everywhere at once.
 func jitter() time.Duration { return rand.N(timers.MaxJitter) }
 
+// rekeyJitter is drawn for each key that we renew.
+func rekeyJitter() time.Duration { return rand.N(timers.MaxRekeyJitter) }
+
 // watch follows the interface until the TUN is closed.
 func (d *Device) watch() {
 	defer d.watcher.Done()

@@ -120,7 +120,7 @@ func TestOldKeysAreWipedByRekeying(t *testing.T) {
 			}
 			p.a.send(p.a.packet4(p.b, "x"))
 			p.b.send(p.b.packet4(p.a, "x"))
-			sleep(121 * time.Second)
+			sleep(timers.RekeyAfterTime + timers.MaxRekeyJitter)
 			p.a.send(p.a.packet4(p.b, "x"))
 			sleep(time.Second)
 		}
@@ -141,7 +141,7 @@ func TestRenewalIsAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, Options{})
 		p.connect()
-		sleep(121 * time.Second)
+		sleep(timers.RekeyAfterTime + timers.MaxRekeyJitter)
 		p.lan.reset()
 		hold := make(chan struct{})
 		go p.a.d.do(func() { <-hold }) // the controller is busy

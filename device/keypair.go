@@ -64,11 +64,12 @@ type keypair struct {
 	window noise.Window
 }
 
+// newKeypair makes one that was derived at now, and draws its rekey jitter.
 func newKeypair(p *peer, k *noise.Keypair, now clock.Time) *keypair {
-	kp := &keypair{keys: k, peer: p, rejectAt: now.Add(timers.RejectAfterTime)}
+	kp := &keypair{keys: k, peer: p, rejectAt: timers.RejectAt(now)}
 	if k.Initiator {
-		kp.renewSendAt = now.Add(timers.RekeyAfterTime)
-		kp.renewRecvAt = now.Add(timers.RejectAfterTime - timers.KeepaliveTimeout - timers.RekeyTimeout)
+		kp.renewSendAt = timers.RekeyAt(now, rekeyJitter())
+		kp.renewRecvAt = timers.RekeyOnReceiveAt(now)
 	} else {
 		kp.unconfirmed.Store(true)
 	}

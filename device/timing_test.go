@@ -10,6 +10,7 @@ import (
 
 	"culvert/conn/conntest"
 	"culvert/device/config"
+	"culvert/device/session"
 	"culvert/internal/clock"
 	"culvert/noise"
 	"culvert/timers"
@@ -146,7 +147,7 @@ func TestNewTrafficProlongsRetries(t *testing.T) {
 	})
 }
 
-// With traffic, the initiator renews the keys every 120 s, and no packet is lost
+// With traffic, the initiator renews the keys every 120 s and a jitter, and no packet is lost
 // or late.
 func TestRekeyWithoutLoss(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
@@ -184,7 +185,7 @@ func TestRekeyWithoutLoss(t *testing.T) {
 			if i > 0 {
 				last = at[i-1]
 			}
-			wantWithin(t, "initiation", at[i]-last, timers.RekeyAfterTime, timers.RekeyAfterTime+200*time.Millisecond)
+			wantWithin(t, "initiation", at[i]-last, timers.RekeyAfterTime, timers.RekeyAfterTime+timers.MaxRekeyJitter+200*time.Millisecond)
 		}
 		p.a.wantDrops(nil)
 		p.b.wantDrops(nil)
@@ -339,28 +340,30 @@ func TestPersistentKeepalive(t *testing.T) {
 			p.a.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: p.b.public, HasPersistentKeepalive: true, PersistentKeepalive: seconds}}})
 		}
 		const interval = 25 * time.Second
+		const latest = interval + interval/32 + grain // its jitter, and the wheel's
 		set(25)
+		start := time.Now()
 		p.want("a>b initiation, b>a response, a>b keepalive")
 		for range 4 {
-			wantWithin(t, "keepalive", p.after(time.Minute), interval, interval+grain)
+			wantWithin(t, "keepalive", p.after(time.Minute), interval, latest)
 			p.want("a>b keepalive")
 		}
 		set(25) // changes nothing
-		sleep(20 * time.Second)
+		sleep(time.Until(start.Add(timers.RekeyAfterTime + timers.MaxRekeyJitter)))
 		p.a.send(p.a.packet4(p.b, "data"))
-		p.wantBeside("a>b data 64", "a>b initiation, b>a response, a>b keepalive") // 120 s are over
+		p.wantBeside("a>b data 64", "a>b initiation, b>a response, a>b keepalive")
 		sleep(9 * time.Second)
 		p.b.send(p.b.packet4(p.a, "data"))
 		p.want("b>a data 64") // what was received puts it off; and acknowledges
 		wantWithin(t, "passive keepalive", p.after(time.Minute), timers.KeepaliveTimeout, timers.KeepaliveTimeout+grain)
 		p.want("a>b keepalive")
-		wantWithin(t, "keepalive", p.after(time.Minute), interval, interval+2*grain)
+		wantWithin(t, "keepalive", p.after(time.Minute), interval, latest+grain)
 		p.want("a>b keepalive")
 		p.lan.setFate(lossOf(everything))
 		sleep(4 * time.Minute)
 		p.lan.reset()
 		p.lan.setFate(nil)
-		sleep(interval + 6*time.Second)
+		sleep(latest + 6*time.Second)
 		if s := p.a.status(p.b); time.Since(s.LastHandshake) > time.Minute {
 			t.Error("no new session after a silence")
 		}
@@ -541,4 +544,27 @@ func TestWallClockGoesBack(t *testing.T) {
 		}
 		p.b.wantDrops(nil)
 	})
+}
+
+// Keys of the same second are not renewed in the same second, none before 120 s and
+// all before 125 s.
+func TestRekeyingIsSpread(t *testing.T) {
+	const keys, born = 10_000, clock.Time(time.Hour)
+	perSecond := map[time.Duration]int{}
+	for range keys {
+		k := newKeypair(nil, &noise.Keypair{Initiator: true}, born)
+		age := k.renewSendAt.Sub(born)
+		if why := k.wantsRenewal(k.renewSendAt-1, 0); age < timers.RekeyAfterTime || why != session.None {
+			t.Fatalf("a key of %v is renewed: %v", age, why)
+		}
+		if why := k.wantsRenewal(born.Add(timers.RekeyAfterTime+timers.MaxRekeyJitter), 0); why != session.RekeySending {
+			t.Fatalf("a key to be renewed at %v is not", age)
+		}
+		perSecond[age/time.Second]++
+	}
+	for second, n := range perSecond {
+		if n > keys/4 {
+			t.Errorf("%d of %d are renewed in second %d", n, keys, second)
+		}
+	}
 }

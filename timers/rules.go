@@ -24,6 +24,11 @@ const (
 	// MaxJitter is the largest jitter of T1 and T3; it is drawn from [0,
 	// MaxJitter].
 	MaxJitter = 333 * time.Millisecond
+	// MaxRekeyJitter is how much later than RekeyAfterTime a key may be renewed: so
+	// much is drawn per key, so that sessions of the same second are renewed over
+	// some. Never earlier, and well before RekeyOnReceiveAfter: with RekeyTimeout
+	// there are ten tries left before the key is dead.
+	MaxRekeyJitter = 5 * time.Second
 	// MaxTimerHandshakes is how many retries may have been made when T1 fires
 	// for another one to be made: 90 s / RekeyTimeout.
 	MaxTimerHandshakes = 18
@@ -79,6 +84,20 @@ func PersistentAt(traffic Time, interval time.Duration) Time {
 	}
 	return since(traffic, interval)
 }
+
+// PersistentJitter is how much longer than its interval a persistent keepalive
+// waits, of 256 steps: up to a 32nd of the interval, but no more than a second.
+// It is a step and not a time because a step has one byte.
+func PersistentJitter(interval time.Duration, step uint8) time.Duration {
+	return min(max(0, interval)/32, time.Second) * time.Duration(step) / 256
+}
+
+// RekeyAt is from when the initiator of a key derived at birth renews it when it
+// sends.
+func RekeyAt(birth Time, jitter time.Duration) Time { return since(birth, RekeyAfterTime+jitter) }
+
+// RekeyOnReceiveAt is from when it renews the key when it receives.
+func RekeyOnReceiveAt(birth Time) Time { return since(birth, RekeyOnReceiveAfter) }
 
 // MayInitiateAt is from when another initiation may go out if the last
 // handshake message was sent at sent; Never if at once.

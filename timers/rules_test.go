@@ -46,10 +46,42 @@ func TestRules(t *testing.T) {
 		{"T5 unarmed", PersistentAt(clock.Never, time.Second), clock.Never},
 		{"next initiation", MayInitiateAt(at), at.Add(5 * time.Second)},
 		{"first initiation", MayInitiateAt(clock.Never), clock.Never},
+		{"rekey", RekeyAt(at, 3*time.Second), at.Add(123 * time.Second)},
+		{"rekey on receive", RekeyOnReceiveAt(at), at.Add(165 * time.Second)},
 		{"reject", RejectAt(at), at.Add(180 * time.Second)},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, c.got, c.want)
 		}
+	}
+}
+
+// A persistent keepalive is never early, and never late by more than a 32nd of the
+// interval or a second.
+func TestPersistentJitter(t *testing.T) {
+	for _, c := range []struct {
+		interval time.Duration
+		step     uint8
+		want     time.Duration
+	}{
+		{0, 255, 0},
+		{-time.Second, 255, 0},
+		{time.Second, 0, 0},
+		{time.Second, 128, time.Second / 64},
+		{25 * time.Second, 128, 390625 * time.Microsecond},
+		{25 * time.Second, 255, 778198242},
+		{65535 * time.Second, 255, 996093750},
+	} {
+		if got := PersistentJitter(c.interval, c.step); got != c.want {
+			t.Errorf("step %d of %v is %v, want %v", c.step, c.interval, got, c.want)
+		}
+	}
+}
+
+// A key that is renewed late has time for more than one lost initiation.
+func TestRekeyJitterLeavesTime(t *testing.T) {
+	latest := RekeyAfterTime + MaxRekeyJitter
+	if latest+3*(RekeyTimeout+MaxJitter) > RekeyOnReceiveAfter {
+		t.Errorf("a key is renewed as late as after %v", latest)
 	}
 }

@@ -30,10 +30,16 @@
 // handshake and all keypairs are wiped.
 //
 // T5, persistent keepalive. Runs from the last authentic message sent or
-// received, for the interval the user set. Then a keepalive is sent, or if there
-// is no key to send it with, a handshake begins.
+// received, for the interval the user set and a jitter of up to a 32nd of it, at
+// most a second, drawn whenever it fires: peers that met in the same second would
+// else be silent, and send, in the same tick for ever. It is late and never early;
+// users choose the interval with room (25 s for NATs that forget after 30). Then a
+// keepalive is sent, or if there is no key to send it with, a handshake begins.
 //
-// Besides: a key is dead 180 s after it was derived. If it has not been renewed
+// Besides: the initiator of a key renews it when it sends and the key is 120 s old,
+// and a jitter of less than 5 s that the data path draws for each key: sessions of
+// the same second are renewed over several. RekeyReceiving, at 165 s, has none: when
+// it comes about is up to what the other side sends. A key is dead 180 s after it was derived. If it has not been renewed
 // by then, the owner is told to send with it no more (SetSendKey).
 //
 // # Who arms T2, T3 and T5

@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"culvert/internal/clock"
 	"culvert/noise"
+	"culvert/timers"
 )
 
 // T1 is due, but a response went out meanwhile: as after any handshake
@@ -183,4 +185,32 @@ func TestExpireRetiresHandshakes(t *testing.T) {
 	b.accept(0, 100)
 	b.forgotten(b.after(0, func(out *Actions) { b.m.Expire(b.now, out) }), 1)
 	b.forgotten(b.responded(2, 100), 2)
+}
+
+// T5's jitter is drawn when it fires, not with traffic, and makes it late, never early.
+func TestPersistentJitterDrawnWhenFired(t *testing.T) {
+	const interval, most = 25 * time.Second, 778198242 * time.Nanosecond
+	b := newBare(t)
+	b.session(1)
+	b.m.zero, b.m.keys.look, b.m.keys.sendUntil = clock.Never, clock.Never, Time(1<<62)
+	jitter := timers.MaxJitter
+	b.m.rand = &Rand{Jitter: func() time.Duration { return jitter }}
+	due := func(want time.Duration) time.Duration {
+		t.Helper()
+		at, _ := b.m.Deadline()
+		if got := at.Sub(b.now); got != want {
+			t.Fatalf("due in %v, want %v", got, want)
+		}
+		return want
+	}
+	b.after(0, func(out *Actions) { b.m.SetPersistentKeepalive(b.now, interval, true, out) })
+	jitter = 0
+	at := due(interval + most)
+	if out := b.advance(at, Activity{LastTraffic: b.now.Add(at - time.Second)}); out.Keepalive {
+		t.Fatal("a keepalive a second after traffic")
+	}
+	if out := b.advance(due(interval+most-time.Second), Activity{}); !out.Keepalive {
+		t.Fatal("no keepalive")
+	}
+	due(interval)
 }

@@ -28,7 +28,7 @@ const minInitiationInterval = time.Second / 50
 
 // Rand is the randomness a Machine needs; shared by all machines of a device.
 type Rand struct {
-	Jitter func() time.Duration // 0..333 ms, drawn when a timer that has jitter is armed
+	Jitter func() time.Duration // 0..333 ms, drawn when a timer that has jitter is armed, and for T5's steps
 }
 
 // Machine is one peer's session. The zero value is not usable: see New. It is a
@@ -49,6 +49,7 @@ type Machine struct {
 	responding    bool   // Respond was asked, the result is not yet here
 	attempts      uint8  // retries made in this series
 	wanted        Reason // a request that REKEY_TIMEOUT put off and no retry will serve
+	late          uint8  // T5's jitter, in steps (timers.PersistentJitter)
 	stampReceived noise.Timestamp
 	stampSent     noise.Timestamp
 
@@ -99,7 +100,7 @@ func (m *Machine) EndpointChanged(now Time, out *Actions) {
 // persistent keepalive, one keepalive go.
 func (m *Machine) Up(now Time, staged bool, out *Actions) {
 	if m.persistent > 0 {
-		m.traffic = now
+		m.armPersistent(now)
 		m.keepalive(now, PersistentKeepalive, out)
 		return
 	}
@@ -118,7 +119,7 @@ func (m *Machine) SetPersistentKeepalive(now Time, interval time.Duration, up bo
 	wasOff := m.persistent == 0
 	m.persistent = interval
 	if wasOff && interval > 0 && up {
-		m.traffic = now
+		m.armPersistent(now)
 		m.keepalive(now, PersistentKeepalive, out)
 	}
 }

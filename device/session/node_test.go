@@ -43,6 +43,7 @@ type simKey struct {
 	kp               *noise.Keypair
 	name             string
 	birth            Time
+	renewAt          Time // from when it asks for another when it sends; Never: never
 	counter          uint64
 	unconfirmed      bool
 	askedSend, asked bool
@@ -193,7 +194,11 @@ func (n *node) install(kp *noise.Keypair, name string) {
 		n.s.fatalf("%s: index %d is installed but was forgotten or is in use", n.name, kp.LocalIndex)
 	}
 	delete(n.pending, kp.LocalIndex)
-	n.keys[kp.LocalIndex] = &simKey{kp: kp, name: name, birth: n.s.now, unconfirmed: !kp.Initiator}
+	k := &simKey{kp: kp, name: name, birth: n.s.now, unconfirmed: !kp.Initiator}
+	if kp.Initiator {
+		k.renewAt = timers.RekeyAt(k.birth, time.Duration(n.s.rand.Int64N(int64(timers.MaxRekeyJitter)+1)))
+	}
+	n.keys[kp.LocalIndex] = k
 	n.youngest = n.s.now
 	if len(n.keys) > 3 {
 		n.s.fatalf("%s: %d keypairs", n.name, len(n.keys))
@@ -257,7 +262,7 @@ func (n *node) sendData() {
 		return
 	}
 	n.sendOn(k, true, "data")
-	if k.kp.Initiator && n.s.now.Sub(k.birth) >= timers.RekeyAfterTime && !k.askedSend {
+	if due(k.renewAt, n.s.now) && !k.askedSend {
 		k.askedSend = true
 		n.call(func(out *Actions) { n.m.NeedKeys(n.s.now, RekeySending, out) })
 	}
@@ -332,7 +337,7 @@ func (n *node) receiveTransport(m *message) {
 		k.unconfirmed = false
 		n.call(func(out *Actions) { n.m.Confirmed(n.s.now, m.receiver, out) })
 	}
-	if k.kp.Initiator && n.s.now.Sub(k.birth) >= timers.RekeyOnReceiveAfter && !k.asked {
+	if k.kp.Initiator && n.s.now >= timers.RekeyOnReceiveAt(k.birth) && !k.asked {
 		k.asked = true
 		n.call(func(out *Actions) { n.m.NeedKeys(n.s.now, RekeyReceiving, out) })
 	}

@@ -12,7 +12,7 @@ const (
 	// Reasons to initiate. DataWaits: packets are staged and there is no
 	// usable key.
 	DataWaits
-	RekeySending        // our key is 120 s old and sends
+	RekeySending        // our key is 120 s old, and its jitter, and sends
 	RekeyReceiving      // our key is 165 s old and receives
 	RekeyMessages       // a key has sent RekeyAfterMessages
 	NoReply             // T3: data unanswered for 15 s

@@ -135,12 +135,21 @@ func (m *Machine) persistentDue(now Time, a Activity, out *Actions) {
 	if !due(m.persistentAt(), now) {
 		return
 	}
-	m.traffic = now
+	m.armPersistent(now)
 	m.keepalive(now, PersistentKeepalive, out)
 }
 
+// armPersistent has T5 run from now, with another jitter. Traffic, which puts it off,
+// does not draw: the jitter is there to part peers that are silent.
+func (m *Machine) armPersistent(now Time) {
+	m.traffic = now
+	m.late = uint8(m.rand.Jitter() * 256 / (timers.MaxJitter + 1))
+}
+
 // persistentAt is T5's deadline, as far as known.
-func (m *Machine) persistentAt() Time { return timers.PersistentAt(m.traffic, m.persistent) }
+func (m *Machine) persistentAt() Time {
+	return timers.PersistentAt(m.traffic, m.persistent+timers.PersistentJitter(m.persistent, m.late))
+}
 
 // keepalive sends one, or if there is no key to send it with, initiates.
 func (m *Machine) keepalive(now Time, why Reason, out *Actions) {
