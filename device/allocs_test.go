@@ -54,7 +54,10 @@ func (t *sinkTUN) Write(bufs [][]byte, offset int) (int, error) {
 }
 
 // sinkNet counts what is sent. Nothing is ever received.
-type sinkNet struct{ runs, bytes atomic.Int64 }
+type sinkNet struct {
+	calls, runs, bytes atomic.Int64
+	seen               func([]conn.Run) // called by Send, if there is one
+}
 
 func (n *sinkNet) Listen(uint16, uint32) (conn.Sockets, error) { return n, nil }
 func (*sinkNet) Port() uint16                                  { return 51820 }
@@ -62,6 +65,10 @@ func (*sinkNet) Receivers() []conn.Receiver                    { return nil }
 func (*sinkNet) SetMark(uint32) error                          { return nil }
 func (*sinkNet) Close() error                                  { return nil }
 func (n *sinkNet) Send(runs []conn.Run) {
+	n.calls.Add(1)
+	if n.seen != nil {
+		n.seen(runs)
+	}
 	for i := range runs {
 		n.runs.Add(1)
 		n.bytes.Add(int64(len(runs[i].Data)))

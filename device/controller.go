@@ -58,7 +58,8 @@ type controller struct {
 	// earlier run: a peer that is added again gets none before it.
 	lastStamp noise.Timestamp
 
-	pools sweeper
+	pools      sweeper
+	keepalives keepalives
 
 	privateKey config.PrivateKey // clamped; zero: none
 	receive    receivers
@@ -87,6 +88,7 @@ func (c *controller) run() {
 		case <-c.d.stop:
 			return
 		}
+		c.flushKeepalives()
 		next, _ := c.wheel.Next()
 		if at := next.Min(c.pools.at); at != clock.Never {
 			timer.Reset(max(0, at.Sub(c.now)))

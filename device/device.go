@@ -121,7 +121,7 @@ func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
 	d.mtu.Store(int32(t.MTU()))
 	d.raised.Store(new(make(chan struct{})))
 	d.session.Jitter = jitter
-	d.controller = &controller{d: d, wheel: timers.NewWheel[peer](d.clock.Now())}
+	d.controller = &controller{d: d, wheel: timers.NewWheel[peer](d.clock.Now()), keepalives: keepalives{most: keepaliveBatch}}
 	if opts.Stamps != nil {
 		var err error
 		if d.stamps, err = newStampKeeper(opts.Stamps); err != nil {

@@ -86,6 +86,7 @@ type lanHost struct {
 	fails atomic.Pointer[error] // of every Listen
 	opens atomic.Int32          // sockets opened so far
 	sent  [2]atomic.Uint64      // runs, by shard
+	calls atomic.Uint64         // of Send
 	stall atomic.Bool           // every Send blocks until its sockets are closed, as with a full send buffer
 }
 
@@ -174,6 +175,7 @@ func (s *tap) SendFrom(shard int, runs []conn.Run) {
 
 // Send implements conn.Sockets: every run meets its fate datagram by datagram.
 func (s *tap) Send(runs []conn.Run) {
+	s.host.calls.Add(1)
 	if s.host.stall.Load() {
 		<-s.closed
 	}

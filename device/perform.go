@@ -115,22 +115,6 @@ func (c *controller) traffic(p *peer, out *session.Actions) {
 	}
 }
 
-// sendKeepalive sends an empty transport message through the outbound pipe.
-func (c *controller) sendKeepalive(p *peer, why session.Reason) {
-	k := p.sendKey.Load()
-	if !k.usable(c.now) {
-		return
-	}
-	b := c.d.newBatch(p, k, c.now)
-	if b == nil {
-		c.d.dropped(c.now, DropBudget, 1, p)
-		return
-	}
-	c.d.log.Debug("sending keepalive", "peer", p.public.Short(), "reason", why.String())
-	b.add(0, 0, 0)
-	c.d.sendOne(b)
-}
-
 // install makes a new keypair reachable for the inbound pipe.
 func (c *controller) install(p *peer, keys *noise.Keypair) {
 	x := p.needSecrets()

@@ -75,18 +75,27 @@ func (d *Device) endTerm(p *peer, most int) {
 
 // reserve takes counters for b; false if the key has none left: b is gone.
 func (d *Device) reserve(b *outBatch) bool {
-	p, n := b.peer, uint64(len(b.packets))
-	b.counter = b.key.next.Add(n) - n
-	if b.counter+n > timers.RejectAfterMessages {
-		d.dropped(b.now, DropKeySpent, len(b.packets), p)
-		d.needKeys(p, session.RekeyMessages)
+	first, ok := d.reserveCounters(b.peer, b.key, b.now, len(b.packets))
+	if b.counter = first; !ok {
 		d.recycle(b)
-		return false
 	}
-	if why := b.key.wantsRenewal(b.now, b.counter); why != session.None && !d.needKeys(p, why) {
-		b.key.renewingSend.Store(false) // the next batch tries again
+	return ok
+}
+
+// reserveCounters takes counters for packets of p, and asks for other keys when k
+// wants renewing; false if k has none left: the packets are dropped.
+func (d *Device) reserveCounters(p *peer, k *keypair, now clock.Time, packets int) (first uint64, ok bool) {
+	n := uint64(packets)
+	first = k.next.Add(n) - n
+	if first+n > timers.RejectAfterMessages {
+		d.dropped(now, DropKeySpent, packets, p)
+		d.needKeys(p, session.RekeyMessages)
+		return first, false
 	}
-	return true
+	if why := k.wantsRenewal(now, first); why != session.None && !d.needKeys(p, why) {
+		k.renewingSend.Store(false) // the next batch tries again
+	}
+	return first, true
 }
 
 // hand gives b to the workers and its place to the peer's sender; false if
@@ -143,6 +152,11 @@ func (d *Device) emit(b *outBatch) {
 	runs := b.cut(to)
 	p.activity.sent(b.now, b.data)
 	sendFrom(*s, b.shard, runs)
+	d.account(p, to, b.now, runs)
+}
+
+// account notes what became of runs sent to p.
+func (d *Device) account(p *peer, to *conn.Endpoint, now clock.Time, runs []conn.Run) {
 	sent := 0
 	for i := range runs {
 		if runs[i].SourceLost {
@@ -151,7 +165,7 @@ func (d *Device) emit(b *outBatch) {
 		if runs[i].Err == nil {
 			sent += len(runs[i].Data)
 		} else {
-			d.dropped(b.now, DropSendError, packetsIn(&runs[i]), p)
+			d.dropped(now, DropSendError, packetsIn(&runs[i]), p)
 			d.sendFailed(p, runs[i].Err)
 		}
 	}
