@@ -66,7 +66,8 @@ func (b *budget) give(n int) {
 // the budget whatever the load: 4,096 handshake messages that wait for a worker
 // and as many that wait to be built, 1,024 events, the buckets of the rate limiter, a
 // spare batch of one slot for each of two sockets, what the interface is read
-// into, and the keepalives that go together. Peers are not packets.
+// into, and the keepalives that go together. Peers are not packets, nor is the word
+// of each that waits in starts.
 const besideBudget = 5 << 20
 
 // divide divides the budget of the device.

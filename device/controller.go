@@ -59,6 +59,7 @@ type controller struct {
 	lastStamp noise.Timestamp
 
 	pools      sweeper
+	starts     starts
 	keepalives keepalives
 
 	privateKey config.PrivateKey // clamped; zero: none
@@ -89,8 +90,9 @@ func (c *controller) run() {
 			return
 		}
 		c.flushKeepalives()
+		c.feed()
 		next, _ := c.wheel.Next()
-		if at := next.Min(c.pools.at); at != clock.Never {
+		if at := next.Min(c.pools.at).Min(c.starts.at); at != clock.Never {
 			timer.Reset(max(0, at.Sub(c.now)))
 		} else {
 			timer.Stop()
@@ -175,6 +177,9 @@ func (c *controller) handle(ev *event) {
 	switch ev.kind {
 	case evNeedKeys:
 		c.republish(p)
+		if p.waits == waitsCalmly { // until now nobody waited
+			c.hurry(p)
+		}
 		p.machine.NeedKeys(c.now, ev.why, &out)
 	case evConfirmed:
 		c.republish(p)

@@ -79,7 +79,9 @@ type Device struct {
 	events     chan event
 	commands   chan func()
 	sweeps     chan struct{} // a pool keeps more than it may need
-	work       chan job      // closed by Close, after every writer has ended
+	// handshakeWorkers is how many there are.
+	handshakeWorkers int
+	work             chan job // closed by Close, after every writer has ended
 
 	readers sync.WaitGroup // outbound readers
 	workers sync.WaitGroup // crypto and handshake workers
@@ -121,6 +123,7 @@ func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
 	d.mtu.Store(int32(t.MTU()))
 	d.raised.Store(new(make(chan struct{})))
 	d.session.Jitter = jitter
+	d.handshakeWorkers = defaultHandshakeWorkers()
 	d.controller = &controller{d: d, wheel: timers.NewWheel[peer](d.clock.Now()), keepalives: keepalives{most: keepaliveBatch}}
 	if opts.Stamps != nil {
 		var err error
@@ -158,7 +161,7 @@ func (d *Device) start() {
 		d.workers.Add(1)
 		go d.runWorker()
 	}
-	for range defaultHandshakeWorkers() {
+	for range d.handshakeWorkers {
 		d.workers.Add(1)
 		go d.runHandshakes()
 	}

@@ -33,7 +33,16 @@
 // workers are used, and the sender where the controller sent something while a
 // reader pushed. Else the reader that has a batch in hand plays their part, and
 // hands it on when other readers have pushed more than maxWaiting batches
-// meanwhile: it would else do their work for as long as they have any.
+// meanwhile: it would else do their work for as long as they have any. The
+// controller plays it for up to 64 peers at once, whose keepalives it sends together
+// (keepalives.go).
+//
+// # Many at once
+//
+// Initiations that nobody waits for (persistent keepalives of peers without a
+// session, and their retries) are begun calmly, so many in a tick (starts.go); with
+// up to 256 of them nothing of this is seen. Persistent keepalives and the renewal of
+// keys have jitter (package session).
 //
 // # Ownership of a batch
 //

@@ -233,7 +233,8 @@ func (d *Device) build(j hsJob) {
 		defer j.answer.Wipe()
 	}
 	if j.peer.removed.Load() {
-		return // nobody waits for it
+		d.deliverEvent(ev) // nobody waits for it, but there is room for another (starts)
+		return
 	}
 	id := d.identity.Load()
 	if id == nil {

@@ -40,6 +40,7 @@ type peer struct {
 	jar       noise.CookieJar
 	prefixes  routes.List
 	keepalive uint16 // seconds
+	waits     waits  // for a worker to build its initiation
 	epoch     uint32 // grows when sessions are cleared: what was begun before is void
 	seq       uint64 // order of insertion
 }

@@ -56,17 +56,10 @@ func (c *controller) clearNotes(p *peer, out *session.Actions) {
 func (c *controller) handshakes(p *peer, out *session.Actions, ev *event) {
 	if out.Initiate {
 		c.d.log.Debug("initiating", "peer", p.public.Short(), "reason", out.InitiateReason.String(), "attempt", out.Attempt)
-		stamp := p.machine.Stamp(noise.NewTimestamp(c.d.clock.Wall()))
-		if stamp.After(c.lastStamp) {
-			c.lastStamp = stamp
-		}
-		if c.d.stamps != nil {
-			c.d.stamps.used(stamp)
-		}
-		c.build(p, hsJob{peer: p, epoch: p.epoch, stamp: stamp})
+		c.wantStart(p, out.InitiateReason)
 	}
 	if out.Respond {
-		c.build(p, hsJob{peer: p, epoch: p.epoch, answer: ev.opened})
+		c.answer(p, hsJob{peer: p, epoch: p.epoch, answer: ev.opened})
 	}
 	if out.SendHandshake {
 		p.jar.Seal(c.now, p.public, ev.msg)
@@ -84,18 +77,13 @@ func (c *controller) handshakes(p *peer, out *session.Actions, ev *event) {
 	}
 }
 
-// build queues a job; with no room it is as if the message had been lost.
-func (c *controller) build(p *peer, j hsJob) {
+// answer has a response built; with no room it is as if it had been lost.
+func (c *controller) answer(p *peer, j hsJob) {
 	select {
 	case c.d.jobs <- j:
 	default:
 		c.d.dropped(c.now, DropHandshakes, 1, p)
-		if j.answer != nil {
-			j.answer.Wipe()
-			return
-		}
-		var out session.Actions
-		p.machine.InitiationFailed(c.now, &out)
+		j.answer.Wipe()
 	}
 }
 

@@ -88,7 +88,8 @@
 //   - Initiate is answered with exactly one of Initiated and
 //     InitiationFailed, Respond with Responded, or not at all if the response
 //     could not be built. Other events may come in between. If the result is
-//     no longer wanted (the interface went down, the other side was faster),
+//     no longer wanted (the interface went down, the other side was faster; see
+//     Initiating),
 //     its index comes back in Forget and SendHandshake is not set. Results of
 //     builds that began before Expire are best dropped by the owner: the
 //     machine cannot tell them from later ones.

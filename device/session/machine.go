@@ -85,6 +85,11 @@ func (m *Machine) NeedKeys(now Time, why Reason, out *Actions) {
 	m.request(now, why, out)
 }
 
+// Initiating reports whether an initiation was asked for (Initiate) and is still
+// wanted. If it is not, it need not be built, and not be answered: an owner that has
+// many to build may ask before it begins.
+func (m *Machine) Initiating() bool { return m.building }
+
 // EndpointChanged: the user gave an existing peer another endpoint: without a
 // live session a handshake starts at once, also within REKEY_TIMEOUT of the
 // last initiation, which went elsewhere.
