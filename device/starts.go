@@ -56,7 +56,16 @@ type peerQueue struct {
 
 func (q *peerQueue) len() int { return len(q.items) - q.head }
 
-func (q *peerQueue) push(p *peer) { q.items = append(q.items, p) }
+// push appends p. Places that are free again are used before the queue grows: with
+// peers enough that do not answer it never runs dry.
+func (q *peerQueue) push(p *peer) {
+	if q.head > 0 && len(q.items) == cap(q.items) {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
+	}
+	q.items = append(q.items, p)
+}
 
 // pop takes the first; there is one. An empty queue keeps no memory.
 func (q *peerQueue) pop() *peer {

@@ -189,3 +189,19 @@ func TestPersistentKeepalivesPart(t *testing.T) {
 		}
 	})
 }
+
+// A queue that never runs dry does not grow.
+func TestPeerQueueStaysSmall(t *testing.T) {
+	var q peerQueue
+	peers := []*peer{{}, {}, {}}
+	q.push(peers[0])
+	for i := range 10_000 {
+		q.push(peers[(i+1)%3])
+		if q.pop() != peers[i%3] {
+			t.Fatal("out of order")
+		}
+	}
+	if q.len() != 1 || cap(q.items) > 16 {
+		t.Errorf("%d wait in %d places", q.len(), cap(q.items))
+	}
+}
