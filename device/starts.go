@@ -56,10 +56,10 @@ type peerQueue struct {
 
 func (q *peerQueue) len() int { return len(q.items) - q.head }
 
-// push appends p. Places that are free again are used before the queue grows: with
+// push appends p. When half of the places are free again they are used before the queue grows: with
 // peers enough that do not answer it never runs dry.
 func (q *peerQueue) push(p *peer) {
-	if q.head > 0 && len(q.items) == cap(q.items) {
+	if 2*q.head >= len(q.items) && q.head > 0 && len(q.items) == cap(q.items) {
 		n := copy(q.items, q.items[q.head:])
 		clear(q.items[n:])
 		q.items, q.head = q.items[:n], 0
