@@ -15,10 +15,11 @@ BUILD    = CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -
 PACKAGES = $$($(GO) list ./... | grep -v '/internal/e2e$$')
 GOFILES  = $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')
 FUZZTIME ?= 20s
+SCALE    ?= -json bin/scale.json
 BENCH    ?= -json bin/bench.json -plot bin/bench.svg
 
 .DELETE_ON_ERROR:
-.PHONY: all build test check unit e2e run bench fuzz lint deps install uninstall clean help
+.PHONY: all build test check unit e2e run bench scale fuzz lint deps install uninstall clean help
 
 all: build
 
@@ -51,6 +52,12 @@ bench: build ## throughput, latency, CPU and memory beside wireguard-go; needs r
 	$(if $(filter -all,$(BENCH)),-scripts/deps wireguard-go)
 	$(GO) build -o bin/bench ./internal/bench
 	CULVERT=$(CURDIR)/bin/culvert bin/bench $(BENCH)
+
+# SCALE are its arguments: SCALE=-help lists them, SCALE=-quick is the short one.
+scale: build ## what up to a million peers cost, idle, in storms and under floods, beside wireguard-go; needs root
+	scripts/deps ip
+	$(GO) build -o bin/scale ./internal/scale
+	CULVERT=$(CURDIR)/bin/culvert bin/scale $(SCALE)
 
 fuzz: ## every fuzz test for FUZZTIME
 	@set -e; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -1,0 +1,340 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"culvert/device/config"
+	"culvert/internal/load"
+	"culvert/internal/nstest"
+	"culvert/ipc"
+	"culvert/tun/tuntest"
+)
+
+// test is something that happens to a daemon, again and again.
+type test struct {
+	name, doc string
+	storm     bool    // of handshakes
+	rate      float64 // a second if -rate does not say; 0: as many as can be
+	run       func(context.Context, *bench, float64) (outcome, error)
+}
+
+// outcome is what a test did.
+type outcome struct {
+	offered int64             // datagrams; what the socket dropped of them is no event
+	events  int64             // or events, if something else is counted
+	elapsed time.Duration     // that it was offered in
+	storm   *load.StormResult // nil if it is none
+}
+
+// dhRate is below what puts a daemon under load: then each datagram costs it a
+// Diffie-Hellman, and it sends no cookies.
+const dhRate = 3000
+
+// tests are all, in the order in which they make sense: who is under load wants cookies
+// for a second.
+var tests = []test{
+	{"handshakes", "clients begin their first session, 64 at a time", true, 0, storm},
+	{"rekeys", "the same clients begin another one", true, 0, storm},
+	{"keepalives", "the clients' sessions send keepalives in turn", false, 0, traffic(func(*bench, int) []byte { return nil })},
+	{"data", "and small packets", false, 0, traffic((*bench).packet)},
+	{"garbage", "datagrams that are no messages", false, 0, flood(load.Garbage)},
+	{"bad-mac1", "initiations by those who do not know the daemon's key", false, 0, flood(load.BadMAC1)},
+	{"no-session", "transport messages with an index that nobody has", false, 0, flood(load.NoSession)},
+	{"forged", "transport messages to a session that do not authenticate", false, 0, flood(load.Forged)},
+	{"duplicates", "one transport message of a session", false, 0, flood(load.Duplicates)},
+	{"unknown-key", "good initiations of strangers, too few for cookies", false, dhRate, flood(load.UnknownKey)},
+	{"replays", "an initiation that was answered before, likewise", false, dhRate, flood(load.Replays)},
+	{"unknown-key-flood", "good initiations of strangers, as many as can be", false, 0, flood(load.UnknownKey)},
+}
+
+func testNames() (names []string) {
+	for _, t := range tests {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+// event is what a test measured.
+type event struct {
+	Program      string            `json:"program"`
+	Test         string            `json:"test"`
+	Clients      int               `json:"clients"`
+	Offered      int64             `json:"offered"` // datagrams sent, or handshakes begun
+	Events       int64             `json:"events"`  // that reached the daemon, or handshakes done
+	PerS         float64           `json:"events_per_s"`
+	Micros       float64           `json:"cpu_us_per_event"`
+	RSS          int64             `json:"rss_bytes"`
+	Handshake    *handshake        `json:"handshake,omitempty"`
+	ProbeSent    int               `json:"probe_sent"`
+	ProbeLost    int               `json:"probe_lost"`
+	ProbeP50     float64           `json:"probe_rtt_p50_us"`
+	ProbeP99     float64           `json:"probe_rtt_p99_us"`
+	ProbeMax     float64           `json:"probe_rtt_max_us"`
+	Drops        map[string]uint64 `json:"drops,omitempty"` // by reason, where the daemon tells
+	SocketDrops int64             `json:"socket_drops"`
+}
+
+// handshake is what a storm has besides.
+type handshake struct {
+	Failed        int     `json:"failed"`
+	Retransmitted int     `json:"retransmitted"`
+	CookieReplies int     `json:"cookie_replies"`
+	P50           float64 `json:"latency_p50_us"`
+	P90           float64 `json:"latency_p90_us"`
+	P99           float64 `json:"latency_p99_us"`
+	Max           float64 `json:"latency_max_us"`
+}
+
+// probeRate is how often the established session asks for an echo.
+const probeRate = 200
+
+// bench is a daemon with its clients.
+type bench struct {
+	h       *nstest.Host
+	clients *load.Clients
+	probe   *load.Probe
+	length  time.Duration
+	idle    float64 // processors that the daemon uses for the probe alone
+	stop    func()  // closes the sink
+}
+
+// measureEvents runs the tests with a program.
+func measureEvents(ctx context.Context, p nstest.Program, o *options) (all []event, err error) {
+	lab, h, err := start(p)
+	if err != nil {
+		return nil, err
+	}
+	defer lab.Close()
+	progress("%s: making %d clients", p.Name, o.clients)
+	b, err := newBench(ctx, h, o)
+	if err != nil {
+		return nil, err
+	}
+	defer b.stop()
+	for _, t := range o.tests {
+		progress("%s: %s", p.Name, t.name)
+		rate := t.rate
+		if o.rate > 0 {
+			rate = o.rate
+		}
+		e, err := b.measure(ctx, t, rate)
+		if err != nil {
+			return all, fmt.Errorf("%s: %w", t.name, err)
+		}
+		e.Program, e.Test, e.Clients = p.Name, t.name, o.clients
+		all = append(all, e)
+	}
+	return all, lab.Close()
+}
+
+// newBench configures the daemon with all clients, and the probe as the last of them.
+func newBench(ctx context.Context, h *nstest.Host, o *options) (*bench, error) {
+	hub := load.Hub{Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
+	var private config.PrivateKey
+	_, err := base64.StdEncoding.Decode(hub.Public[:], []byte(h.Public))
+	if err == nil {
+		_, err = base64.StdEncoding.Decode(private[:], []byte(h.Private))
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{h: h, length: o.length}
+	if b.clients, err = load.New(hub, 1, o.clients+1); err != nil {
+		return nil, err
+	}
+	if err := b.configure(private); err != nil {
+		return nil, err
+	}
+	err = h.Do(func() (err error) {
+		if b.stop, err = sink(); err != nil {
+			return err
+		}
+		b.probe, err = b.clients.NewProbe(ctx, o.clients, netip.MustParsePrefix(innerIP).Addr())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b, b.rest()
+}
+
+func (b *bench) configure(private config.PrivateKey) error {
+	u, err := dial(b.h.WG)
+	if err != nil {
+		return err
+	}
+	defer u.close()
+	u.putInterface(private, port)
+	for i := range b.clients.Len() {
+		u.putPeer(peer{key: b.clients.Public(i), inner: b.clients.Inner(i)})
+	}
+	if err := u.set(); err != nil {
+		return err
+	}
+	return listening(b.h)
+}
+
+// rest measures what the probe alone costs.
+func (b *bench) rest() error {
+	time.Sleep(settle)
+	before, err := cpu(b.h.Daemon.PID)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	stop := b.run()
+	time.Sleep(min(b.length, time.Second))
+	after, err := cpu(b.h.Daemon.PID)
+	b.idle = (after - before).Seconds() / time.Since(begin).Seconds()
+	_, failed := stop()
+	return errors.Join(err, failed)
+}
+
+// run runs the probe; stop ends it.
+func (b *bench) run() (stop func() (load.ProbeResult, error)) {
+	ended := make(chan struct{})
+	done := make(chan struct{})
+	var r load.ProbeResult
+	var err error
+	go func() { // ends soon after ended is closed
+		err = b.h.Do(func() (err error) {
+			r, err = b.probe.Run(probeRate, ended)
+			return err
+		})
+		close(done)
+	}()
+	return func() (load.ProbeResult, error) {
+		close(ended)
+		<-done
+		return r, err
+	}
+}
+
+// measure runs a test.
+func (b *bench) measure(ctx context.Context, t test, rate float64) (e event, err error) {
+	drops, pid := b.drops(), b.h.Daemon.PID
+	before, err := queuesOf(b.h.NS, port)
+	if err != nil {
+		return e, err
+	}
+	if err := b.prepare(t); err != nil {
+		return e, err
+	}
+	used, err := cpu(pid)
+	if err != nil {
+		return e, err
+	}
+	begin := time.Now()
+	stop := b.run()
+	var out outcome
+	failed := b.h.Do(func() (err error) {
+		out, err = t.run(ctx, b, rate)
+		return err
+	})
+	err = b.drained()
+	used2, failed2 := cpu(pid)
+	took := time.Since(begin)
+	probe, failed3 := stop()
+	after, failed4 := queuesOf(b.h.NS, port)
+	if err := errors.Join(failed, err, failed2, failed3, failed4); err != nil {
+		return e, err
+	}
+	e = event{
+		Offered: out.offered, Events: out.events, SocketDrops: after.dropped - before.dropped, RSS: rss(pid),
+		ProbeSent: probe.Sent, ProbeLost: probe.Lost,
+		ProbeP50: micros(probe.RTT.P50), ProbeP99: micros(probe.RTT.P99), ProbeMax: micros(probe.RTT.Max),
+		Drops: since(b.drops(), drops),
+	}
+	if s := out.storm; s != nil {
+		e.Handshake = &handshake{s.Failed, s.Retransmitted, s.CookieReplies,
+			micros(s.Latency.P50), micros(s.Latency.P90), micros(s.Latency.P99), micros(s.Latency.Max)}
+	} else {
+		e.Events = max(0, out.offered-e.SocketDrops)
+	}
+	e.PerS = float64(e.Events) / out.elapsed.Seconds()
+	e.Micros = perEvent(used2-used, b.idle, took, e.Events)
+	return e, nil
+}
+
+// prepare does what the clients of a storm have to compute before it.
+func (b *bench) prepare(t test) error {
+	if !t.storm {
+		return nil
+	}
+	return b.clients.Prepare(0, b.clients.Len()-1)
+}
+
+// drained waits until the daemon has received everything.
+func (b *bench) drained() error {
+	var err error
+	if !nstest.Eventually(10*time.Second, func() bool {
+		var q queues
+		q, err = queuesOf(b.h.NS, port)
+		return err != nil || q.waiting == 0
+	}) {
+		return errors.New("the daemon does not empty its socket")
+	}
+	return err
+}
+
+// drops is what the daemon counted by reason; nil where it does not tell.
+func (b *bench) drops() map[string]uint64 {
+	var r struct{ Drops map[string]uint64 }
+	text, err := ipc.AskStatus(b.h.WG)
+	if err != nil || json.Unmarshal(text, &r) != nil {
+		return nil
+	}
+	return r.Drops
+}
+
+// since is what was counted, without what was not.
+func since(now, before map[string]uint64) map[string]uint64 {
+	more := make(map[string]uint64)
+	for reason, n := range now {
+		if n > before[reason] {
+			more[reason] = n - before[reason]
+		}
+	}
+	return more
+}
+
+// underWay is how many clients of a storm wait at one time.
+const underWay = 64
+
+func storm(ctx context.Context, b *bench, rate float64) (outcome, error) {
+	r, err := b.clients.Storm(ctx, load.StormOptions{
+		Count: b.clients.Len() - 1, UnderWay: underWay, Rate: rate, Begin: b.length, Grace: time.Second,
+	})
+	return outcome{offered: int64(r.Begun), events: int64(r.Done), elapsed: max(r.Elapsed, time.Microsecond), storm: &r}, err
+}
+
+func traffic(packet func(*bench, int) []byte) func(context.Context, *bench, float64) (outcome, error) {
+	return func(ctx context.Context, b *bench, rate float64) (outcome, error) {
+		s, err := b.clients.Traffic(ctx, func(i int) []byte { return packet(b, i) }, rate, b.length)
+		return outcome{offered: s.Datagrams, elapsed: s.Elapsed}, err
+	}
+}
+
+func flood(kind load.Kind) func(context.Context, *bench, float64) (outcome, error) {
+	return func(ctx context.Context, b *bench, rate float64) (outcome, error) {
+		s, err := b.clients.Flood(ctx, kind, rate, b.length)
+		return outcome{offered: s.Datagrams, elapsed: s.Elapsed}, err
+	}
+}
+
+// sinkPort is where the system takes the clients' packets, and nobody reads them.
+const sinkPort = 9
+
+// packet is a small one from a client to the sink.
+func (b *bench) packet(i int) []byte {
+	to := netip.AddrPortFrom(netip.MustParsePrefix(innerIP).Addr(), sinkPort)
+	return tuntest.UDP(netip.AddrPortFrom(b.clients.Inner(i), sinkPort), to, make([]byte, 36))
+}

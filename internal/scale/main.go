@@ -1,0 +1,208 @@
+//go:build linux
+
+// Command scale is what `make scale` runs: it measures what many peers cost our
+// daemon and wireguard-go, idle and in the storms they make, and says for each bound
+// of the project whether it is kept.
+//
+//	go run ./internal/scale [-quick] [-peers LIST] [-clients N] [-tests LIST] [-rate N] [-json FILE] [NAME=COMMAND ...]
+//
+// COMMAND is run as `COMMAND IFNAME` with WG_PROCESS_FOREGROUND=1; it is split at
+// blanks. Without any, culvert (built from ./cmd/culvert) and wireguard-go (installed
+// with the go command) are measured. The first one is judged, against wireguard-go,
+// or else against the last one; the others are not measured with more peers than
+// -others.
+//
+// The clients (internal/load) share the machine with the daemon, so rates are smaller
+// than between two machines. What is judged is the daemon's own processor time per
+// event. Progress goes to standard error, the result to standard output.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"culvert/internal/nstest"
+)
+
+func main() {
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "scale:", err, "(see -help)")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() {
+		nstest.CloseAll()
+		os.Exit(130)
+	})
+	kept, err := scale(ctx, o)
+	if ctx.Err() != nil {
+		select {} // err is only the echo of the signal
+	}
+	if err = errors.Join(err, nstest.CloseAll()); err != nil {
+		fmt.Fprintln(os.Stderr, "scale:", err)
+		os.Exit(1)
+	}
+	if !kept {
+		os.Exit(3)
+	}
+}
+
+// options are what to measure.
+type options struct {
+	sizes    []int // numbers of idle peers
+	others   int   // most of them for all but the first program
+	clients  int   // of the tests
+	tests    []test
+	rate     float64 // 0: each test's own
+	length   time.Duration
+	json     string
+	programs []nstest.Program
+}
+
+// parse reads the command line.
+func parse(args []string) (o options, err error) {
+	f := flag.NewFlagSet("scale", flag.ContinueOnError)
+	sizes := f.String("peers", "1000,10000,60000,200000,1000000", "numbers of idle peers, `list` separated by commas; empty: none")
+	f.IntVar(&o.others, "others", 60_000, "most idle peers for programs other than the first")
+	f.IntVar(&o.clients, "clients", 10_000, "clients of the tests")
+	names := f.String("tests", strings.Join(testNames(), ","), "which tests, `list` separated by commas; empty: none")
+	f.Float64Var(&o.rate, "rate", 0, "so many events a `second` in every test; 0: what the test says")
+	seconds := f.Float64("seconds", 3, "length of each test in `seconds`")
+	quick := f.Bool("quick", false, "fewer peers, and tests of half a second: whether it works, and the rough figures")
+	f.StringVar(&o.json, "json", "", "write everything that was measured to this `file`")
+	f.Usage = func() { help(f) }
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if *quick {
+		*sizes, o.clients, *seconds = "1000,100000", 1000, 0.5
+		o.others = 1000
+	}
+	if o.clients < 1 || o.clients > maxPeers || o.rate < 0 || !(*seconds > 0 && *seconds <= 30) {
+		return o, fmt.Errorf("-clients must be from 1 to %d, -rate not negative, and -seconds at most 30", maxPeers)
+	}
+	o.length = time.Duration(*seconds * float64(time.Second))
+	return o, o.choose(*sizes, *names, f.Args())
+}
+
+func help(f *flag.FlagSet) {
+	fmt.Fprintln(f.Output(), "usage: scale [flags] [NAME=COMMAND ...]")
+	f.PrintDefaults()
+	fmt.Fprintln(f.Output(), "tests:")
+	for _, t := range tests {
+		fmt.Fprintf(f.Output(), "  %-18s %s\n", t.name, t.doc)
+	}
+	fmt.Fprintln(f.Output(), "status: 0 all bounds kept, 1 failed, 2 usage, 3 a bound not kept")
+}
+
+// choose reads the lists and the programs.
+func (o *options) choose(sizes, names string, programs []string) error {
+	for _, s := range list(sizes) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > maxPeers {
+			return fmt.Errorf("-peers: %q is not a number from 1 to %d", s, maxPeers)
+		}
+		o.sizes = append(o.sizes, n)
+	}
+	for _, name := range list(names) {
+		i := slices.IndexFunc(tests, func(t test) bool { return t.name == name })
+		if i < 0 {
+			return fmt.Errorf("no test %q", name)
+		}
+		o.tests = append(o.tests, tests[i])
+	}
+	for _, s := range programs {
+		name, command, ok := strings.Cut(s, "=")
+		args := strings.Fields(command)
+		if !ok || name == "" || len(args) == 0 {
+			return fmt.Errorf("%q is not NAME=COMMAND", s)
+		}
+		o.programs = append(o.programs, nstest.Program{Name: name, Args: args})
+	}
+	return nil
+}
+
+// list splits at commas; nothing is an empty list.
+func list(s string) []string {
+	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' })
+}
+
+// scale measures everything and reports it; kept says whether all bounds are.
+func scale(ctx context.Context, o options) (kept bool, err error) {
+	if err := nstest.Missing("ip"); err != nil {
+		return false, err
+	}
+	dir, err := os.MkdirTemp("", "culvert-scale-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	if len(o.programs) == 0 {
+		progress("building culvert, and installing wireguard-go %s unless it is there", nstest.WireGuardGoVersion)
+		ours, err := nstest.Culvert(dir)
+		if err != nil {
+			return false, err
+		}
+		theirs, err := nstest.WireGuardGo()
+		if err != nil {
+			return false, err
+		}
+		o.programs = []nstest.Program{ours, theirs}
+	}
+	r := newResults(&o)
+	failed := r.measure(ctx, &o)
+	r.judge()
+	err = r.print(os.Stdout)
+	if o.json != "" {
+		err = errors.Join(err, r.write(o.json))
+	}
+	return r.kept(), errors.Join(failed, err)
+}
+
+// measure measures all programs with everything, by turns.
+func (r *results) measure(ctx context.Context, o *options) (failed error) {
+	for _, n := range o.sizes {
+		for i, p := range o.programs {
+			if i > 0 && n > o.others {
+				continue
+			}
+			progress("%s with %d idle peers", p.Name, n)
+			s, err := measureSize(p, n)
+			if err != nil {
+				failed = errors.Join(failed, fmt.Errorf("%s with %d idle peers: %w", p.Name, n, err))
+				continue
+			}
+			r.Sizes = append(r.Sizes, s)
+		}
+	}
+	for _, p := range o.programs {
+		if len(o.tests) == 0 {
+			break
+		}
+		events, err := measureEvents(ctx, p, o)
+		r.Events = append(r.Events, events...)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", p.Name, err))
+		}
+	}
+	return failed
+}
+
+// progress tells what is being done.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "scale: "+format+"\n", args...)
+}
