@@ -64,21 +64,21 @@ func testNames() (names []string) {
 
 // event is what a test measured.
 type event struct {
-	Program      string            `json:"program"`
-	Test         string            `json:"test"`
-	Clients      int               `json:"clients"`
-	Offered      int64             `json:"offered"` // datagrams sent, or handshakes begun
-	Events       int64             `json:"events"`  // that reached the daemon, or handshakes done
-	PerS         float64           `json:"events_per_s"`
-	Micros       float64           `json:"cpu_us_per_event"`
-	RSS          int64             `json:"rss_bytes"`
-	Handshake    *handshake        `json:"handshake,omitempty"`
-	ProbeSent    int               `json:"probe_sent"`
-	ProbeLost    int               `json:"probe_lost"`
-	ProbeP50     float64           `json:"probe_rtt_p50_us"`
-	ProbeP99     float64           `json:"probe_rtt_p99_us"`
-	ProbeMax     float64           `json:"probe_rtt_max_us"`
-	Drops        map[string]uint64 `json:"drops,omitempty"` // by reason, where the daemon tells
+	Program     string            `json:"program"`
+	Test        string            `json:"test"`
+	Clients     int               `json:"clients"`
+	Offered     int64             `json:"offered"` // datagrams sent, or handshakes begun
+	Events      int64             `json:"events"`  // that reached the daemon, or handshakes done
+	PerS        float64           `json:"events_per_s"`
+	Micros      float64           `json:"cpu_us_per_event"`
+	RSS         int64             `json:"rss_bytes"`
+	Handshake   *handshake        `json:"handshake,omitempty"`
+	ProbeSent   int               `json:"probe_sent"`
+	ProbeLost   int               `json:"probe_lost"`
+	ProbeP50    float64           `json:"probe_rtt_p50_us"`
+	ProbeP99    float64           `json:"probe_rtt_p99_us"`
+	ProbeMax    float64           `json:"probe_rtt_max_us"`
+	Drops       map[string]uint64 `json:"drops,omitempty"` // by reason, where the daemon tells
 	SocketDrops int64             `json:"socket_drops"`
 }
 
