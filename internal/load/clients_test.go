@@ -116,6 +116,45 @@ func TestResponse(t *testing.T) {
 	}
 }
 
+// A client that got a cookie reply says nothing for 5 s, and then proves its address.
+func TestCookie(t *testing.T) {
+	_, hub := someHub(t)
+	c, err := New(hub, 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	s := &storm{Clients: c, o: StormOptions{Count: 2, UnderWay: 1}, out: newOutbox(hub.Addr, 4)}
+	if err := s.begin(begin, 0, true); err != nil || s.r.Begun != 1 || s.out.n != 1 {
+		t.Fatalf("%+v, %d messages, %v", s.r, s.out.n, err)
+	}
+	checker, source := noise.NewCookieChecker(hub.Public), netip.AddrPortFrom(c.Outer(0), 1)
+	var reply [noise.CookieReplySize]byte
+	if err := checker.CreateReply(c.clock.Now(), new(counting), s.out.slots[0].data, source, &reply); err != nil {
+		t.Fatal(err)
+	}
+	damaged := reply
+	damaged[40] ^= 1
+	for range 2 { // the second time it is no longer waited for
+		s.take(received{damaged[:], begin})
+		s.take(received{reply[:], begin})
+	}
+	if s.r.CookieReplies != 1 || s.r.Done != 0 {
+		t.Errorf("%+v", s.r)
+	}
+	for _, at := range []struct {
+		after time.Duration
+		sent  int
+	}{{retransmit - 1, 1}, {retransmit, 2}, {retransmit + 1, 2}} {
+		if err := s.again(begin.Add(at.after)); err != nil || s.out.n != at.sent || s.r.Retransmitted != at.sent-1 {
+			t.Fatalf("after %v: %d messages, %+v, %v", at.after, s.out.n, s.r, err)
+		}
+	}
+	if !checker.CheckMAC2(c.clock.Now(), new(counting), s.out.slots[1].data, source) {
+		t.Error("mac2 is not right")
+	}
+}
+
 // counting is no source of randomness, but one of different bytes.
 type counting byte
 

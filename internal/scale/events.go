@@ -41,7 +41,7 @@ const dhRate = 3000
 // tests are all, in the order in which they make sense: who is under load wants cookies
 // for a second.
 var tests = []test{
-	{"handshakes", "clients begin their first session, 64 at a time", true, 0, storm},
+	{"handshakes", "clients begin their first session, -under-way at a time", true, 0, storm},
 	{"rekeys", "the same clients begin another one", true, 0, storm},
 	{"keepalives", "the clients' sessions send keepalives in turn", false, 0, traffic(func(*bench, int) []byte { return nil })},
 	{"data", "and small packets", false, 0, traffic((*bench).packet)},
@@ -98,12 +98,13 @@ const probeRate = 200
 
 // bench is a daemon with its clients.
 type bench struct {
-	h       *nstest.Host
-	clients *load.Clients
-	probe   *load.Probe
-	length  time.Duration
-	idle    float64 // processors that the daemon uses for the probe alone
-	stop    func()  // closes the sink
+	h        *nstest.Host
+	clients  *load.Clients
+	probe    *load.Probe
+	length   time.Duration
+	underWay int
+	idle     float64 // processors that the daemon uses for the probe alone
+	stop     func()  // closes the sink
 }
 
 // measureEvents runs the tests with a program.
@@ -146,7 +147,7 @@ func newBench(ctx context.Context, h *nstest.Host, o *options) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{h: h, length: o.length}
+	b := &bench{h: h, length: o.length, underWay: o.underWay}
 	if b.clients, err = load.New(hub, 1, o.clients+1); err != nil {
 		return nil, err
 	}
@@ -306,12 +307,9 @@ func since(now, before map[string]uint64) map[string]uint64 {
 	return more
 }
 
-// underWay is how many clients of a storm wait at one time.
-const underWay = 64
-
 func storm(ctx context.Context, b *bench, rate float64) (outcome, error) {
 	r, err := b.clients.Storm(ctx, load.StormOptions{
-		Count: b.clients.Len() - 1, UnderWay: underWay, Rate: rate, Begin: b.length, Grace: time.Second,
+		Count: b.clients.Len() - 1, UnderWay: b.underWay, Rate: rate, Begin: b.length, Grace: time.Second,
 	})
 	return outcome{offered: int64(r.Begun), events: int64(r.Done), elapsed: max(r.Elapsed, time.Microsecond), storm: &r}, err
 }

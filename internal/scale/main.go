@@ -67,6 +67,7 @@ type options struct {
 	others   int   // most of them for all but the first program
 	clients  int   // of the tests
 	tests    []test
+	underWay int     // of the clients of a storm
 	rate     float64 // 0: each test's own
 	length   time.Duration
 	json     string
@@ -80,6 +81,7 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.others, "others", 60_000, "most idle peers for programs other than the first")
 	f.IntVar(&o.clients, "clients", 10_000, "clients of the tests")
 	names := f.String("tests", strings.Join(testNames(), ","), "which tests, `list` separated by commas; empty: none")
+	f.IntVar(&o.underWay, "under-way", 64, "clients of a storm that wait for a response at one time; thousands put the daemon under load")
 	f.Float64Var(&o.rate, "rate", 0, "so many events a `second` in every test; 0: what the test says")
 	seconds := f.Float64("seconds", 3, "length of each test in `seconds`")
 	quick := f.Bool("quick", false, "fewer peers, and tests of half a second: whether it works, and the rough figures")
@@ -92,8 +94,8 @@ func parse(args []string) (o options, err error) {
 		*sizes, o.clients, *seconds = "1000,100000", 1000, 0.5
 		o.others = 1000
 	}
-	if o.clients < 1 || o.clients > maxPeers || o.rate < 0 || !(*seconds > 0 && *seconds <= 30) {
-		return o, fmt.Errorf("-clients must be from 1 to %d, -rate not negative, and -seconds at most 30", maxPeers)
+	if o.clients < 1 || o.clients > maxPeers || o.underWay < 1 || o.rate < 0 || !(*seconds > 0 && *seconds <= 30) {
+		return o, fmt.Errorf("-clients must be from 1 to %d, -under-way at least 1, -rate not negative, and -seconds above 0 and at most 30", maxPeers)
 	}
 	o.length = time.Duration(*seconds * float64(time.Second))
 	return o, o.choose(*sizes, *names, f.Args())

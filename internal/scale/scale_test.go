@@ -169,7 +169,7 @@ func TestParse(t *testing.T) {
 	if r := newResults(&o); r.Judged != "a" || r.Against != "d" {
 		t.Errorf("%s is judged against %s", r.Judged, r.Against)
 	}
-	for _, bad := range []string{"-peers=0", "-peers=ten", "-peers=99999999", "-tests=x", "-clients=0", "-rate=-1", "-seconds=0", "-seconds=NaN", "x", "=y", "x="} {
+	for _, bad := range []string{"-peers=0", "-peers=ten", "-peers=99999999", "-tests=x", "-clients=0", "-under-way=0", "-rate=-1", "-seconds=0", "-seconds=NaN", "x", "=y", "x="} {
 		if _, err := parse([]string{bad}); err == nil {
 			t.Errorf("%q is right", bad)
 		}

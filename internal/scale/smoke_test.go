@@ -13,7 +13,7 @@ import (
 )
 
 // smoke is the daemon that CULVERT names, with so many clients.
-func smoke(t *testing.T, clients int) (*nstest.Lab, *bench) {
+func smoke(t *testing.T, clients int) *bench {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("makes namespaces")
@@ -34,19 +34,19 @@ func smoke(t *testing.T, clients int) (*nstest.Lab, *bench) {
 			t.Error(err)
 		}
 	})
-	b, err := newBench(t.Context(), h, &options{clients: clients, length: 100 * time.Millisecond})
+	b, err := newBench(t.Context(), h, &options{clients: clients, underWay: 32, length: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.stop)
-	return lab, b
+	return b
 }
 
 // All clients of a storm get a session, twice, and floods of all kinds are dropped for
 // the reason that is right.
 func TestStormsAndFloods(t *testing.T) {
 	const clients = 200
-	_, b := smoke(t, clients)
+	b := smoke(t, clients)
 	for range 2 {
 		var r load.StormResult
 		err := b.h.Do(func() (err error) {
@@ -100,7 +100,7 @@ func flooded(t *testing.T, b *bench, kind load.Kind) int64 {
 
 // What a test measures is there, and traffic arrives.
 func TestMeasurement(t *testing.T) {
-	_, b := smoke(t, 20)
+	b := smoke(t, 20)
 	for _, test := range tests {
 		if test.name != "handshakes" && test.name != "data" && test.name != "bad-mac1" {
 			continue
