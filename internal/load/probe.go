@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -22,16 +23,25 @@ type Probe struct {
 }
 
 // NewProbe has client i be the probe; to is an inner address of the daemon's system.
-// The client is the probe's from now on, and has or gets a session.
+// The client is the probe's from now on, and gets a session.
 func (c *Clients) NewProbe(ctx context.Context, i int, to netip.Addr) (*Probe, error) {
-	r, err := c.Storm(ctx, StormOptions{First: i, Count: 1, UnderWay: 1, Begin: time.Second, Grace: 2 * retransmit})
+	if i < 0 || i >= len(c.all) {
+		return nil, fmt.Errorf("there is no client %d", i)
+	}
+	own := &Clients{hub: c.hub, seed: c.seed, clock: c.clock, all: make([]client, i+1)} // not shared with the storms of others
+	own.all[i], c.all[i].keys = c.all[i], nil
+	p := &Probe{own, i, to}
+	return p, p.Renew(ctx)
+}
+
+// Renew begins a new session: one is good for 3 minutes. It must be called in the
+// daemon's namespace.
+func (p *Probe) Renew(ctx context.Context) error {
+	r, err := p.c.Storm(ctx, StormOptions{First: p.i, Count: 1, UnderWay: 1, Begin: time.Second, Grace: 2 * retransmit})
 	if err == nil && r.Done == 0 {
 		err = errors.New("the daemon gives the probe no session")
 	}
-	// What the clients share is not the probe's; its keys are not the clients'.
-	own := &Clients{hub: c.hub, seed: c.seed, clock: c.clock, all: make([]client, i+1)}
-	own.all[i], c.all[i].keys = c.all[i], nil
-	return &Probe{own, i, to}, err
+	return err
 }
 
 // ProbeResult is how it fared.

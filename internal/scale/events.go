@@ -107,33 +107,60 @@ type bench struct {
 	stop     func()  // closes the sink
 }
 
-// measureEvents runs the tests with a program.
-func measureEvents(ctx context.Context, p nstest.Program, o *options) (all []event, err error) {
-	lab, h, err := start(p)
-	if err != nil {
-		return nil, err
+// measureEvents runs the tests with all programs, by turns, so that what else the
+// machine does hits all alike. All daemons are there all the time.
+func measureEvents(ctx context.Context, o *options) (all []event, err error) {
+	var benches []*bench
+	defer func() {
+		for _, b := range benches {
+			err = errors.Join(err, b.close())
+		}
+	}()
+	for _, p := range o.programs {
+		progress("%s: making %d clients", p.Name, o.clients)
+		b, err := startBench(ctx, p, o)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		benches = append(benches, b)
 	}
-	defer lab.Close()
-	progress("%s: making %d clients", p.Name, o.clients)
-	b, err := newBench(ctx, h, o)
-	if err != nil {
-		return nil, err
-	}
-	defer b.stop()
 	for _, t := range o.tests {
-		progress("%s: %s", p.Name, t.name)
 		rate := t.rate
 		if o.rate > 0 {
 			rate = o.rate
 		}
-		e, err := b.measure(ctx, t, rate)
-		if err != nil {
-			return all, fmt.Errorf("%s: %w", t.name, err)
+		for i, b := range benches {
+			name := o.programs[i].Name
+			progress("%s: %s", name, t.name)
+			e, failed := b.measure(ctx, t, rate)
+			if failed != nil {
+				err = errors.Join(err, fmt.Errorf("%s, %s: %w", name, t.name, failed))
+				continue
+			}
+			e.Program, e.Test, e.Clients = name, t.name, o.clients
+			all = append(all, e)
 		}
-		e.Program, e.Test, e.Clients = p.Name, t.name, o.clients
-		all = append(all, e)
 	}
-	return all, lab.Close()
+	return all, err
+}
+
+// startBench starts a program with its clients.
+func startBench(ctx context.Context, p nstest.Program, o *options) (*bench, error) {
+	lab, h, err := start(p)
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBench(ctx, h, o)
+	if err != nil {
+		return nil, errors.Join(err, lab.Close())
+	}
+	return b, nil
+}
+
+// close ends the daemon.
+func (b *bench) close() error {
+	b.stop()
+	return b.h.Lab().Close()
 }
 
 // newBench configures the daemon with all clients, and the probe as the last of them.
@@ -227,6 +254,9 @@ func (b *bench) measure(ctx context.Context, t test, rate float64) (e event, err
 		return e, err
 	}
 	if err := b.prepare(t); err != nil {
+		return e, err
+	}
+	if err := b.h.Do(func() error { return b.probe.Renew(ctx) }); err != nil {
 		return e, err
 	}
 	used, err := cpu(pid)

@@ -25,20 +25,16 @@ func smoke(t *testing.T, clients int) *bench {
 	if path == "" {
 		t.Skip("CULVERT does not name a daemon")
 	}
-	lab, h, err := start(nstest.Program{Name: "culvert", Args: []string{path}})
+	o := &options{clients: clients, underWay: 32, length: 100 * time.Millisecond}
+	b, err := startBench(t.Context(), nstest.Program{Name: "culvert", Args: []string{path}}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
+		if err := b.close(); err != nil {
 			t.Error(err)
 		}
 	})
-	b, err := newBench(t.Context(), h, &options{clients: clients, underWay: 32, length: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.stop)
 	return b
 }
 
