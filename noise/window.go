@@ -13,25 +13,45 @@ const (
 	RejectAfterMessages = 1<<64 - 1 - WindowSize - 1
 )
 
-// Window is the replay window of a receiving key: 1032 bytes. The zero value is ready. One owner.
+// fewBits is how many counters a window has memory for to begin with: more than
+// keepalives of every second need in a key's life. A million sessions that are quiet
+// save a KiB each.
+const fewBits = 256
+
+// Window is the replay window of a receiving key: 48 bytes, and 1024 more once a counter
+// is 256 or greater. The zero value is ready. One owner.
 type Window struct {
-	next uint64              // greatest counter seen + 1; 0: none yet
-	ring [windowWords]uint64 // bit c%8192 is counter c, for the words up to next's
+	next uint64 // greatest counter seen + 1; 0: none yet
+	few  [fewBits / 64]uint64
+	ring *[windowWords]uint64 // bit c%8192 is counter c, for the words up to next's; nil: few has them
 }
 
 // Accept marks counter as seen. False, and nothing changed, if it was seen
 // before, is more than WindowSize behind the greatest seen, or is not below RejectAfterMessages.
-// Ask after the message has been authenticated, never before.
+// Ask after the message has been authenticated, never before. Allocates once.
 func (w *Window) Accept(counter uint64) bool {
 	if counter >= RejectAfterMessages {
 		return false
+	}
+	if w.ring == nil {
+		if counter < fewBits {
+			w.next = max(w.next, counter+1)
+			return mark(&w.few[counter/64], counter)
+		}
+		w.ring = new([windowWords]uint64)
+		copy(w.ring[:], w.few[:])
 	}
 	if counter >= w.next {
 		w.advance(counter)
 	} else if w.next-1-counter > WindowSize {
 		return false
 	}
-	word, bit := &w.ring[counter/64%windowWords], uint64(1)<<(counter%64)
+	return mark(&w.ring[counter/64%windowWords], counter)
+}
+
+// mark sets the bit of counter in its word; false if it was set.
+func mark(word *uint64, counter uint64) bool {
+	bit := uint64(1) << (counter % 64)
 	if *word&bit != 0 {
 		return false
 	}
