@@ -18,7 +18,7 @@ func measure(b *testing.B, op func()) {
 	const n = 200
 	began := time.Now()
 	for range n {
-		if _, err := w.a.dh(&public); err != nil {
+		if _, err := w.a.static.dh(&public); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -45,7 +45,7 @@ func BenchmarkStaticShared(b *testing.B) {
 
 func BenchmarkEphemeral(b *testing.B) {
 	w := newWorld(b, 20, config.PresharedKey{})
-	var e ephemeral
+	var e keyPair
 	public := [keySize]byte(w.toB.Static)
 	b.Run("generate", func(b *testing.B) {
 		measure(b, func() {

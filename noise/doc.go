@@ -25,24 +25,23 @@
 //
 // # Cost
 //
-// Nearly all of it is X25519, counted here by who does it (docs/performance.md has
-// the times): k is a DH of a static key of ours, by crypto/ecdh; d one of an ephemeral
-// key, of 0.7 k, and g the making of one, of 0.45 k, both by circl.
+// Nearly all of it is X25519, by circl: d is a DH (22 us on the machine of development), g
+// the making of a key pair, 0.63 d. docs/performance.md has the whole.
 //
-//	NewIdentity       k       (the public key: once per private key)
-//	StaticShared      k       (ss: once per peer and identity; keep it in Remote.Shared)
+//	NewIdentity       g       (the public key: once per private key)
+//	StaticShared      d       (ss: once per peer and identity; keep it in Remote.Shared)
 //	CreateInitiation  g + d   (e; es)
-//	OpenInitiation    k       (es; nothing further for an unknown peer)
+//	OpenInitiation    d       (es; nothing further for an unknown peer)
 //	CreateResponse    g + 2d  (e; ee, se)
-//	OpenResponse      d + k   (ee; se)
+//	OpenResponse      2d      (ee, se)
 //	CheckMAC1, CheckMAC2, CreateReply   none: the gates in front of the others
 //
 // # Secrets
 //
 // What this package holds it wipes: chaining keys, message keys and DH results
 // when a function returns, handshakes with their ephemeral key and keypairs with their
-// Wipe methods. Go does not let us wipe the inside of an ecdh.PrivateKey (an identity is
-// only dropped, and lives until the collector reuses the memory), nor copies the
-// compiler or a growing stack left behind.
+// Wipe methods. An identity, which others may be using, is only dropped, and lives
+// until the collector reuses the memory; so do copies that the compiler or a growing
+// stack left behind.
 // No error and no String method tells a secret.
 package noise

@@ -41,8 +41,8 @@ func transcript(t *testing.T, seed byte, psk config.PresharedKey) []byte {
 	w := newWorld(t, seed, psk)
 	w.rand = random
 	for i, id := range []*Identity{w.a, w.b} {
-		line([]string{"initiator private", "responder private"}[i], id.private.Bytes())
-		line([]string{"initiator public", "responder public"}[i], id.public[:])
+		line([]string{"initiator private", "responder private"}[i], id.static.private[:])
+		line([]string{"initiator public", "responder public"}[i], id.static.public[:])
 	}
 	line("static-static", w.toA.Shared[:])
 	line("preshared", psk[:])

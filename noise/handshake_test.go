@@ -230,7 +230,7 @@ func TestOpenResponseErrors(t *testing.T) {
 	w.initiate(t) // the response now answers the initiation before
 	wiped := old
 	wiped.Wipe()
-	if wiped.hash != [32]byte{} || wiped.chain != [32]byte{} || wiped.ephemeral != (ephemeral{}) {
+	if wiped.hash != [32]byte{} || wiped.chain != [32]byte{} || wiped.ephemeral != (keyPair{}) {
 		t.Error("Wipe left something")
 	}
 	for name, c := range map[string]struct {

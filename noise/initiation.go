@@ -12,7 +12,7 @@ type Handshake struct {
 	LocalIndex uint32 // Sender of the initiation, Receiver of the response
 
 	symmetric
-	ephemeral ephemeral // e
+	ephemeral keyPair // e
 }
 
 // Wipe overwrites the secrets of h. A wiped h opens no response. No
@@ -48,7 +48,7 @@ func CreateInitiation(rand io.Reader, id *Identity, r *Remote, local uint32, ts 
 	s.mixChain(&m.Ephemeral)
 	// es, s
 	key := s.mixKey(&es)
-	s.seal(&key, m.Static[:], id.public[:])
+	s.seal(&key, m.Static[:], id.static.public[:])
 	// ss, {t}
 	key = s.mixKey(&r.Shared)
 	s.seal(&key, m.Timestamp[:], ts[:])
@@ -89,7 +89,7 @@ func (id *Identity) OpenInitiation(msg []byte, find func(config.PublicKey) *Remo
 	s.mixHash(m.Ephemeral[:])
 	s.mixChain(&m.Ephemeral)
 	// es
-	es, err := id.dh(&m.Ephemeral)
+	es, err := id.static.dh(&m.Ephemeral)
 	if err != nil {
 		return OpenedInitiation{}, err
 	}

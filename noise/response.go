@@ -13,7 +13,7 @@ func CreateResponse(rand io.Reader, in *OpenedInitiation, r *Remote, local uint3
 	if r.lowOrder() {
 		return nil, ErrLowOrder
 	}
-	var e ephemeral
+	var e keyPair
 	defer e.wipe()
 	if err := e.generate(rand); err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (id *Identity) OpenResponse(h *Handshake, r *Remote, msg []byte) (*Keypair,
 	s.mixChain(&ee)
 	clear(ee[:])
 	// se
-	se, err := id.dh(&m.Ephemeral)
+	se, err := id.static.dh(&m.Ephemeral)
 	if err != nil {
 		return nil, err
 	}

@@ -50,12 +50,17 @@ type peer struct {
 // put adds to the request. Errors of the writer are found by end.
 func (u *uapi) put(line string) { u.w.WriteString(line) }
 
-// putPeer adds a peer.
+// putPeer adds a peer with two allowed IPs: its IPv4 address, and an IPv6 one that has
+// the same last bytes.
 func (u *uapi) putPeer(p peer) {
 	b := append(u.line[:0], "public_key="...)
 	b = hex.AppendEncode(b, p.key[:])
 	b = append(b, "\nreplace_allowed_ips=true\nallowed_ip="...)
-	b = append(p.inner.AppendTo(b), "/32\n"...)
+	b = append(p.inner.AppendTo(b), "/32\nallowed_ip="...)
+	v6 := [16]byte{0xfd}
+	v4 := p.inner.As4()
+	copy(v6[12:], v4[:])
+	b = append(netip.AddrFrom16(v6).AppendTo(b), "/128\n"...)
 	if p.endpoint.IsValid() {
 		b = append(p.endpoint.AppendTo(append(b, "endpoint="...)), '\n')
 	}

@@ -15,7 +15,7 @@ import (
 type exchange func(t testing.TB, private, public [32]byte) (own, shared [32]byte, err error)
 
 func ofEphemeral(t testing.TB, private, public [32]byte) (own, shared [32]byte, err error) {
-	var e ephemeral
+	var e keyPair
 	if err := e.generate(bytes.NewReader(private[:])); err != nil {
 		t.Fatal(err)
 	}
@@ -28,8 +28,8 @@ func ofIdentity(t testing.TB, private, public [32]byte) (own, shared [32]byte, e
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared, err = id.dh(&public)
-	return id.public, shared, err
+	shared, err = id.static.dh(&public)
+	return id.static.public, shared, err
 }
 
 // standard is what crypto/ecdh says.
@@ -172,15 +172,15 @@ func TestEphemeralRefusesLowOrder(t *testing.T) {
 }
 
 func TestEphemeralWipe(t *testing.T) {
-	var e ephemeral
+	var e keyPair
 	if err := e.generate(bytes.NewReader(make([]byte, 32))); err != nil || e.wiped() {
 		t.Errorf("a key of zeros looks wiped (%v)", err)
 	}
-	if e.wipe(); !e.wiped() || e != (ephemeral{}) {
+	if e.wipe(); !e.wiped() || e != (keyPair{}) {
 		t.Error("wipe left something")
 	}
 	half := iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(bytes.Repeat([]byte{5}, 32))))
-	if err := e.generate(half); !errors.Is(err, iotest.ErrTimeout) || e != (ephemeral{}) {
+	if err := e.generate(half); !errors.Is(err, iotest.ErrTimeout) || e != (keyPair{}) {
 		t.Errorf("%v left %x", err, e.private)
 	}
 	if n := testing.AllocsPerRun(10, func() { e.dh(&[32]byte{9}) }); n != 0 {
