@@ -24,7 +24,6 @@ type failing struct {
 	times   int // that are left; negative: without end
 	calls   int
 	written [][]byte
-	gather  []byte
 }
 
 func (k *failing) write(super bool, b []byte) (int, unix.Errno) {
