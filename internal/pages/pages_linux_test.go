@@ -3,6 +3,7 @@
 package pages
 
 import (
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -52,7 +53,7 @@ func TestResident(t *testing.T) {
 
 // What the system does not have is not given, and that is all.
 func TestNone(t *testing.T) {
-	if b := Get(1 << 60); b != nil {
+	if b := Get(math.MaxInt / 2); b != nil {
 		t.Error("2^60 bytes")
 	}
 }
