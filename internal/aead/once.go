@@ -5,7 +5,8 @@ import "golang.org/x/crypto/chacha20poly1305"
 // SealOnce encrypts in place as Key.Seal does, with additional data and the
 // nonce 0. That nonce is safe only because every key of a handshake seals
 // exactly one message (paper, section 5.4: AEAD with counter 0): never
-// give it the same key twice. buf and ad may not overlap. Allocates once: no Key is made, which could also do batches.
+// give it the same key twice. buf and ad may not overlap. Allocates once: no Key is
+// made, which could also do batches.
 func SealOnce(key *[KeySize]byte, buf, ad []byte) {
 	a := newAEAD(key)
 	defer wipeOnce(secretOf(a, key))
