@@ -60,11 +60,11 @@ func keyOf6(a netip.Addr) key6 {
 }
 
 // minPlaces is where a table starts; fill is the part of it, in eighths, that may be
-// taken; shrink when fewer than that part are.
+// taken, and waste the part that must be of routes when it is shown.
 const (
 	minPlaces = 8
 	fill      = 6
-	sparse    = 2
+	waste     = 2
 )
 
 // slot is where hash h begins to look: any number of places will do.
@@ -127,8 +127,11 @@ func (t *hosts[K, P]) set(k K, r route[P]) {
 		p.key = k
 		t.taken++
 	}
-	if was := p.owner.Load() != nil; was != (r.owner != nil) {
-		t.live += map[bool]int{true: -1, false: 1}[was]
+	if p.owner.Load() != nil {
+		t.live--
+	}
+	if r.owner != nil {
+		t.live++
 	}
 	p.owner.Store(r.owner)
 	if r.owner != nil {
@@ -136,9 +139,14 @@ func (t *hosts[K, P]) set(k K, r route[P]) {
 	}
 }
 
-// fits reports whether n more keys do, without a table that is mostly deleted ones.
-func (t *hosts[K, P]) fits(n int) bool {
-	return t != nil && (t.taken+n)*8 <= len(t.places)*fill && (len(t.places) <= minPlaces || (t.live+n)*8 >= len(t.places)*sparse)
+// room reports whether n more keys fit.
+func (t *hosts[K, P]) room(n int) bool {
+	return t != nil && (t.taken+n)*8 <= len(t.places)*fill
+}
+
+// wasteful reports that few of the places have routes.
+func (t *hosts[K, P]) wasteful() bool {
+	return t != nil && len(t.places) > minPlaces && t.live*8 < len(t.places)*waste
 }
 
 // size is the number of routes.
@@ -180,7 +188,7 @@ func (e *hostEdit[K, P]) get(k K) (route[P], bool) {
 
 func (e *hostEdit[K, P]) set(k K, r route[P]) {
 	if e.own {
-		if !e.table.fits(1) && r.owner != nil {
+		if r.owner != nil && !e.table.room(1) {
 			e.table = e.table.rebuilt(e.table.size()/2 + 1)
 		}
 		e.table.set(k, r)
@@ -202,13 +210,13 @@ func (e *hostEdit[K, P]) shown() *hosts[K, P] {
 			adds++
 		}
 	}
-	if adds > 0 && !e.table.fits(adds) {
+	if adds > 0 && !e.table.room(adds) {
 		e.table = e.table.rebuilt(adds)
 	}
 	for k, r := range e.later {
 		e.table.set(k, r)
 	}
-	if e.table != nil && !e.table.fits(0) {
+	if e.table.wasteful() {
 		e.table = e.table.rebuilt(0)
 	}
 	return e.table

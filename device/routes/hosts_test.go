@@ -74,6 +74,23 @@ func TestHostsDoNotGrowByChange(t *testing.T) {
 	}
 }
 
+// A large edit is made in one table of the right size, and not in one that grows.
+func TestLargeEditIsMadeOnce(t *testing.T) {
+	const n = 10_000
+	var table Table[owner]
+	who := &owner{}
+	e := table.Edit(2 * n)
+	v4, v6 := e.hosts4.table, e.hosts6.table
+	for i := range n {
+		e.Add(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32), who, &who.list, listOf)
+		e.Add(netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 14: byte(i >> 8), 15: byte(i)}), 128), who, &who.list, listOf)
+	}
+	e.Commit()
+	if c := table.current.Load(); c.hosts4 != v4 || c.hosts6 != v6 || len(v4.places) > 2*n || len(v6.places) > 2*n {
+		t.Errorf("made anew, or too large: %d and %d places", len(c.hosts4.places), len(c.hosts6.places))
+	}
+}
+
 // Who reads while a host moves, and others come and go around it, finds one of its
 // owners; and of a host that stays always the same one.
 func TestHostsUnderReaders(t *testing.T) {

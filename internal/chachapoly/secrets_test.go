@@ -36,6 +36,8 @@ func TestNothingDependsOnSecrets(t *testing.T) {
 	toGeneral := regexp.MustCompile(`, ` + gp + `$`)
 	indexed := regexp.MustCompile(`\([XYZ]\d+\*\d\)`) // a gather or scatter
 	flags := regexp.MustCompile(`^V(PTEST|TESTP[SD]|U?COMI\w+) `)
+	table := regexp.MustCompile(`^MOVQ (p|l)\+\d+\(FP\), ` + gp + `$`)
+	inTable := regexp.MustCompile(`^LEAQ 576\(` + gp + `\)\(` + gp + `\*8\), ` + gp + `$`)
 	label := regexp.MustCompile(`^\w+:$`)
 
 	function, pointers := "", []string(nil)
@@ -53,10 +55,10 @@ func TestNothingDependsOnSecrets(t *testing.T) {
 		code++
 		ins := strings.Join(f, " ")
 		// Arrays of pointers are the argument p, and dst within l.
-		if m := regexp.MustCompile(`^MOVQ (p|l)\+\d+\(FP\), ` + gp + `$`).FindStringSubmatch(ins); m != nil {
+		if m := table.FindStringSubmatch(ins); m != nil {
 			pointers = append(pointers, m[2])
 		}
-		if m := regexp.MustCompile(`^LEAQ 576\(` + gp + `\)\(` + gp + `\*8\), ` + gp + `$`).FindStringSubmatch(ins); m != nil {
+		if m := inTable.FindStringSubmatch(ins); m != nil {
 			pointers = append(pointers, m[3])
 		}
 		switch m := pointer.FindStringSubmatch(ins); {
