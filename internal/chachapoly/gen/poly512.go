@@ -88,9 +88,7 @@ func polyBegin(constants Mem) {
 		VMOVDQU64(x[i], Mem{Base: m, Disp: offH + 64*i})
 	}
 	for _, power := range []int{2, 1, 0} { // r^2, r^3, r^4: each is the last one times r
-		clearSums()
-		multiply(m, 3, acc)
-		carry(acc)
+		timesR(m, acc)
 		storePower(m, power, acc)
 	}
 	end()
@@ -234,6 +232,13 @@ func multiply(m reg.Register, power int, f limbs) {
 	}
 }
 
+// timesR makes f times r the accumulator, of some lanes.
+func timesR(m reg.Register, f limbs, some ...reg.OpmaskPhysical) {
+	clearSums()
+	multiply(m, 3, f)
+	carry(acc, some...)
+}
+
 // carry makes limbs of the sums, of some lanes. The upper halves count 2^52, which
 // is 2^8 of the next limb; beyond the last one 2^130 is 5. No limb waits for another
 // one's carry, which the next chunk would have to wait for.
@@ -302,9 +307,7 @@ func polyEnd(constants Mem) {
 		// The byte j of some: which lanes have a block j.
 		KMOVQ(some, reg.K1)
 		addBlock(lo[j], hi[j])
-		clearSums()
-		multiply(m, 3, x)
-		carry(acc, reg.K1)
+		timesR(m, x, reg.K1)
 		SHRQ(U8(8), some)
 		JZ(LabelRef("lengths"))
 	}
@@ -314,9 +317,7 @@ func polyEnd(constants Mem) {
 	VPXORQ(zmm(13), zmm(13), zmm(13))
 	VMOVDQU64(Mem{Base: m, Disp: offN}, zmm(14))
 	addBlock(zmm(13), zmm(14))
-	clearSums()
-	multiply(m, 3, x)
-	carry(acc)
+	timesR(m, x)
 	h := acc
 	c := spare
 	for range 2 {
