@@ -14,11 +14,10 @@ func measure(b *testing.B, op func()) {
 		op()
 	}
 	w := newWorld(b, 21, config.PresharedKey{})
-	public := [keySize]byte(w.toB.Static)
 	const n = 200
 	began := time.Now()
 	for range n {
-		if _, err := w.a.static.dh(&public); err != nil {
+		if _, err := w.a.StaticShared(w.toB.Static); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -40,26 +39,6 @@ func BenchmarkStaticShared(b *testing.B) {
 		if _, err := w.a.StaticShared(w.toB.Static); err != nil {
 			b.Fatal(err)
 		}
-	})
-}
-
-func BenchmarkEphemeral(b *testing.B) {
-	w := newWorld(b, 20, config.PresharedKey{})
-	var e keyPair
-	public := [keySize]byte(w.toB.Static)
-	b.Run("generate", func(b *testing.B) {
-		measure(b, func() {
-			if err := e.generate(w.rand); err != nil {
-				b.Fatal(err)
-			}
-		})
-	})
-	b.Run("dh", func(b *testing.B) {
-		measure(b, func() {
-			if _, err := e.dh(&public); err != nil {
-				b.Fatal(err)
-			}
-		})
 	})
 }
 

@@ -1,6 +1,9 @@
 package noise
 
-import "culvert/device/config"
+import (
+	"culvert/device/config"
+	"culvert/internal/x25519"
+)
 
 // Identity is our own static key, ready for use: key pair and mac1 key. Immutable; safe
 // for concurrent use.
@@ -31,7 +34,17 @@ func (id *Identity) PublicKey() config.PublicKey { return id.static.public }
 
 // StaticShared computes the static-static DH with remote; ErrLowOrder if it is all zeros.
 func (id *Identity) StaticShared(remote config.PublicKey) (shared [32]byte, err error) {
-	return id.static.dh((*[keySize]byte)(&remote))
+	x25519.Multiply([]x25519.Product{{Private: (*[keySize]byte)(&id.static.private), Public: (*[keySize]byte)(&remote), To: &shared}})
+	if isZero(&shared) {
+		return shared, ErrLowOrder
+	}
+	return shared, nil
+}
+
+// AddShared has d's Compute set r.Shared to StaticShared with r.Static. Until then nobody else
+// may have r.
+func (id *Identity) AddShared(r *Remote, d *DHs) {
+	d.add(&id.static.private, (*[keySize]byte)(&r.Static), &r.Shared)
 }
 
 // Remote is what a handshake needs to know of the peer. Immutable once shared.
