@@ -27,7 +27,7 @@ type work struct {
 	swaps          [4][lanes]uint64
 	x1             element // the points
 	x2, z2, x3, z3 element // the two points of the ladder
-	temporary      [9]element
+	temporary      [10]element
 }
 
 // newWork begins at a multiple of 64: what is in two cache lines takes more time.

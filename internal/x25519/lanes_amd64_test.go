@@ -5,8 +5,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 func init() {
@@ -141,7 +143,8 @@ func TestWiped(t *testing.T) {
 
 // No branch and no address of the kernel depends on a secret: those are made of general
 // registers, which are loaded from arguments and constants only. A masked instruction
-// takes the same time whatever the mask, so the mask may be secret.
+// takes the same time whatever the mask, so the mask may be secret. Nothing is written
+// behind work.
 func TestNothingDependsOnSecrets(t *testing.T) {
 	text, err := os.ReadFile("kernel_amd64.s")
 	if err != nil {
@@ -155,9 +158,10 @@ func TestNothingDependsOnSecrets(t *testing.T) {
 		`(JNZ|JB|JMP) \w+`, `RET`,
 	}, `|`) + `)$`)
 	vector := regexp.MustCompile(`^V(MOVDQ[AU]64|P(ADD|SUB|AND|XOR|BROADCAST|SLL|SRL)Q|PMADD52[LH]UQ|PMOVQ2M) .*(, (Z\d+|K1)|, \d*\(` + gp + `\))$`)
+	reaches := regexp.MustCompile(`(\d+)\(` + gp + `\)`)
 	indexed := regexp.MustCompile(`\([XYZ]\d+\*\d\)`) // a gather or scatter
 	label := regexp.MustCompile(`^\w+:$`)
-	code := 0
+	code, end := 0, 0
 	for line := range strings.Lines(string(text)) {
 		line, _, _ = strings.Cut(line, "//")
 		f := strings.Fields(line)
@@ -166,11 +170,18 @@ func TestNothingDependsOnSecrets(t *testing.T) {
 			continue
 		}
 		code++
+		if m := reaches.FindStringSubmatch(ins); m != nil {
+			at, _ := strconv.Atoi(m[1])
+			end = max(end, at+64)
+		}
 		if ins != "VZEROALL" && !public.MatchString(ins) && (!vector.MatchString(ins) || indexed.MatchString(ins)) {
 			t.Errorf("%s: may make an address or a branch of a secret", ins)
 		}
 	}
 	if code < 1500 {
 		t.Errorf("%d instructions seen", code)
+	}
+	if size := unsafe.Sizeof(work{}); end != int(size) {
+		t.Errorf("the kernel uses %d bytes of the %d that work has", end, size)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -234,6 +236,31 @@ func TestNumbers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Several at the same time, each with memory of its own.
+func TestConcurrent(t *testing.T) {
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			r := rand.NewChaCha8([32]byte{10, byte(g)})
+			for range 100 {
+				var pairs [11]pair
+				for i := range pairs {
+					var p key
+					r.Read(pairs[i].private[:])
+					r.Read(p[:])
+					pairs[i].public = &p
+				}
+				want := computed(pairs[:], ways["one"])
+				if got := computed(pairs[:], Multiply); !slices.Equal(got, want) {
+					t.Errorf("%x, want %x", got, want)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestAllocatesNothing(t *testing.T) {
