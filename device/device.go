@@ -3,6 +3,7 @@ package device
 import (
 	crand "crypto/rand"
 	"errors"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -73,6 +74,7 @@ type Device struct {
 
 	byKey peerMap
 	gate  gate
+	crowd crowd
 
 	handshakes chan *hsMessage // closed by nobody: workers end on closing
 	jobs       chan hsJob
@@ -152,6 +154,7 @@ func (d *Device) defaults() {
 	}
 	d.byKey.m = make(map[config.PublicKey]*peer)
 	d.gate.limit = ratelimiter.New()
+	d.crowd.seed = maphash.MakeSeed()
 }
 
 // start starts the goroutines that live as long as the device.

@@ -184,8 +184,15 @@ var dropCases = map[Reason]struct {
 		synctest.Wait()
 		f := newForger(t, config.PrivateKey{1: 1}, p.a)
 		flood := f.initiation()
-		for range handshakeQueue + 7 {
-			p.lan.inject(nowhere, p.a.outer, 0, flood)
+		var many []netip.Addr // so that none has more than its share of the queue
+		for i := range 128 {
+			many = append(many, netip.AddrFrom4([4]byte{203, 0, byte(i), 1}))
+		}
+		if _, err := p.lan.host(many...).Listen(nowhere.Port(), 0); err != nil {
+			t.Fatal(err)
+		}
+		for i := range handshakeQueue + 7 {
+			p.lan.inject(netip.AddrPortFrom(many[i%len(many)], nowhere.Port()), p.a.outer, 0, flood)
 		}
 		synctest.Wait()
 		close(gate)

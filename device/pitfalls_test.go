@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -201,6 +202,58 @@ func TestCookieReplyMovesNothing(t *testing.T) {
 		if m, err := noise.ParseInitiation(p.lan.reset()[0].data); err != nil || m.MAC2 == [16]byte{} {
 			t.Errorf("the cookie is not used: %v", err)
 		}
+	})
+}
+
+// Who floods alone has to prove his address alone, for as long as he floods: others are not
+// asked for cookies, and there is room for what they send.
+func TestOneSourceFloods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2)) // one handshake worker
+		slow := new(slowRand)
+		p := newPair(t, Options{Rand: slow})
+		gate := make(chan struct{})
+		slow.gate.Store(&gate) // it is busy
+		p.a.send(p.a.packet4(p.b, "x"))
+		synctest.Wait()
+		flood := newForger(t, config.PrivateKey{1: 1}, p.a).initiation()
+		for range handshakeQueue + 7 {
+			p.lan.inject(nowhere, p.a.outer, 0, flood)
+		}
+		synctest.Wait()
+		if n := len(p.a.d.handshakes); n != sourceShare+crowdShare {
+			t.Errorf("%d messages wait", n)
+		}
+		p.lan.inject(p.b.outer, p.a.outer, 0, newForger(t, p.b.key, p.a).initiation())
+		synctest.Wait()
+		if n := len(p.a.d.handshakes); n != sourceShare+crowdShare+1 {
+			t.Errorf("%d messages wait with b's", n)
+		}
+		slow.gate.Store(nil)
+		close(gate)
+		synctest.Wait()
+		drops := map[Reason]uint64{
+			DropUnknownPeer:  sourceShare,
+			DropCookieNeeded: crowdShare,
+			DropHandshakes:   handshakeQueue + 7 - sourceShare - crowdShare,
+		}
+		p.a.wantDrops(drops)
+		if said := p.transcript(); !slices.Contains(said, "a>b response") {
+			t.Errorf("b has no answer: %v", said[:min(9, len(said))])
+		}
+		if n := p.a.d.crowd.of(nowhere.Addr()).waiting.Load() + p.a.d.crowd.waiting.Load(); n != 0 {
+			t.Errorf("%d messages that are done are counted", n)
+		}
+
+		p.lan.inject(nowhere, p.a.outer, 0, flood)
+		synctest.Wait()
+		drops[DropCookieNeeded]++
+		p.a.wantDrops(drops)
+		sleep(crowdHold)
+		p.lan.inject(nowhere, p.a.outer, 0, flood)
+		synctest.Wait()
+		drops[DropUnknownPeer]++
+		p.a.wantDrops(drops)
 	})
 }
 

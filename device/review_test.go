@@ -200,8 +200,8 @@ func TestNothingIsBuiltForRemovedPeers(t *testing.T) {
 		p.a.configure(&config.Update{ReplacePeers: true})
 		answer := &noise.OpenedInitiation{Static: p.b.public}
 		before := gone.remote.Load()
-		p.a.d.build(hsJob{peer: gone})
-		p.a.d.build(hsJob{peer: gone, answer: answer})
+		p.a.d.jobs <- hsJob{peer: gone}
+		p.a.d.jobs <- hsJob{peer: gone, answer: answer}
 		synctest.Wait()
 		if gone.remote.Load() != before || p.a.d.index.len() != 0 {
 			t.Error("a handshake was built for it")

@@ -12,9 +12,9 @@ import (
 	"culvert/timers"
 )
 
-// crowd is n peers that do not answer, each at a port of its own from 2000 on, with a
+// answerless is n peers that do not answer, each at a port of its own from 2000 on, with a
 // persistent keepalive, and the first with an allowed address.
-func crowd(n int) *config.Update {
+func answerless(n int) *config.Update {
 	r, u := noisetest.Rand(7), &config.Update{}
 	for i := range n {
 		u.Peers = append(u.Peers, config.PeerUpdate{PublicKey: config.PublicKey(noisetest.Key(r)),
@@ -61,7 +61,7 @@ func TestManyBeginCalmly(t *testing.T) {
 		l := newLAN(t)
 		a := pacedHost(t, l)
 		start := time.Now()
-		a.configure(crowd(peers))
+		a.configure(answerless(peers))
 		synctest.Wait()
 		first := l.reset()
 		if n := len(first); n != startsPerTick {
@@ -103,7 +103,7 @@ func TestWhoWaitsMayGo(t *testing.T) {
 		const peers = 2*startsPerTick + 100
 		l := newLAN(t)
 		a := pacedHost(t, l)
-		u := crowd(peers)
+		u := answerless(peers)
 		a.configure(u)
 		synctest.Wait()
 		if n := len(l.reset()); n != startsPerTick {
@@ -152,8 +152,9 @@ func TestRemovedPeersMakeRoom(t *testing.T) {
 	d := &Device{events: make(chan event, 1), closing: make(chan struct{})}
 	p := &peer{}
 	p.removed.Store(true)
-	d.build(hsJob{peer: p})
-	if len(d.events) != 1 {
+	w := &shaker{d: d}
+	w.build(hsJob{peer: p})
+	if w.n != 0 || len(d.events) != 1 {
 		t.Error("the controller hears nothing")
 	}
 }

@@ -1,0 +1,299 @@
+package device
+
+import (
+	"culvert/internal/clock"
+	"culvert/noise"
+)
+
+// handshakeBatch is how many messages, and how many jobs, a worker takes at a time when
+// they wait: their DHs, one to three each, are computed side by side.
+const handshakeBatch = 8
+
+// shaker is a handshake worker: what it has in hand.
+type shaker struct {
+	d      *Device
+	now    clock.Time
+	id     *noise.Identity // nil without a private key
+	dhs    noise.DHs
+	shakes [2 * handshakeBatch]shake
+	n      int
+}
+
+// shake is a message being opened or built.
+type shake struct {
+	peer    *peer   // nil: not known yet, or nobody
+	remote  *remote // of peer
+	fresh   bool    // remote takes the place of old
+	old     *remote
+	from    *hsMessage // that is opened; nil: one is built
+	pending *pending   // that it answers, held
+	done    bool       // nothing further to do
+
+	openInitiation noise.InitiationOpener
+	openResponse   noise.ResponseOpener
+
+	answers  bool  // a response is built, not an initiation
+	ev       event // to tell what was built
+	initiate noise.InitiationBuilder
+	respond  noise.ResponseBuilder
+}
+
+// runHandshakes opens and builds handshake messages until the device closes.
+func (d *Device) runHandshakes() {
+	defer d.workers.Done()
+	w := &shaker{d: d}
+	for w.collect() {
+		w.dhs.Compute()
+		for i := range w.shakes[:w.n] {
+			w.identify(&w.shakes[i])
+		}
+		w.dhs.Compute() // for peers that were never heard of before
+		for i := range w.shakes[:w.n] {
+			w.finish(&w.shakes[i])
+		}
+	}
+}
+
+// collect waits for something to do, and takes what else there is. Of what the
+// controller wants it takes as many as of what others send: thousands of peers that do not answer
+// must not keep out one that calls. False: the device closes.
+func (w *shaker) collect() bool {
+	d := w.d
+	clear(w.shakes[:w.n])
+	w.n = 0
+	var job hsJob
+	var message *hsMessage
+	select {
+	case job = <-d.jobs:
+	case message = <-d.handshakes:
+	case <-d.closing:
+		return false
+	}
+	w.now, w.id = d.clock.Now(), d.identity.Load()
+	for i := 0; ; {
+		if job.peer != nil {
+			w.build(job)
+		}
+		if message != nil {
+			w.open(message)
+		}
+		if i++; i == handshakeBatch {
+			return true
+		}
+		job, message = hsJob{}, nil
+		select {
+		case job = <-d.jobs:
+		default:
+		}
+		select {
+		case message = <-d.handshakes:
+		default:
+		}
+		if job.peer == nil && message == nil {
+			return true
+		}
+	}
+}
+
+// next is a shake to use; it is in hand when n counts it.
+func (w *shaker) next() *shake { return &w.shakes[w.n] }
+
+// open begins to authenticate a message: one DH for an initiation, one more the first
+// time a peer is heard of; two for a response.
+func (w *shaker) open(h *hsMessage) {
+	d := w.d
+	d.crowd.leave(h)
+	if !w.begin(h) {
+		d.hsPool.Put(h)
+	}
+}
+
+// begin reports whether there is something to compute for h.
+func (w *shaker) begin(h *hsMessage) bool {
+	d, msg, s := w.d, h.buf[:h.n], w.next()
+	if h.kind == noise.TypeCookieReply {
+		d.openCookieReply(w.now, msg)
+		return false
+	}
+	if w.id == nil {
+		d.dropped(w.now, DropNoPrivateKey, 1, nil)
+		return false
+	}
+	if !d.admit(w.now, h) {
+		return false
+	}
+	if h.kind == noise.TypeInitiation {
+		if s.openInitiation.Begin(w.id, msg, &w.dhs) != nil {
+			d.dropped(w.now, DropBadHandshake, 1, nil)
+			return false
+		}
+	} else if !w.beginResponse(s, msg) {
+		return false
+	}
+	s.from = h
+	w.n++
+	return true
+}
+
+// beginResponse holds the handshake of ours that msg answers.
+func (w *shaker) beginResponse(s *shake, msg []byte) bool {
+	var h *pending
+	if e := w.d.index.get(noise.Receiver(msg)); e != nil {
+		h = e.pending.Load()
+	}
+	if h == nil || !h.acquire() {
+		w.d.dropped(w.now, DropStale, 1, nil)
+		return false
+	}
+	if s.openResponse.Begin(h.id, h.state, h.remote, msg, &w.dhs) != nil {
+		h.release()
+		w.d.dropped(w.now, DropBadHandshake, 1, h.peer)
+		return false
+	}
+	s.pending, s.peer = h, h.peer
+	return true
+}
+
+// build begins an initiation (two DHs) or a response (three), for the controller to send. An
+// event without keys or handshake says that it failed.
+func (w *shaker) build(j hsJob) {
+	s := w.next()
+	if !w.beginToBuild(s, j) {
+		if j.answer != nil {
+			j.answer.Wipe()
+		}
+		w.d.deliverEvent(s.ev)
+		*s = shake{}
+	}
+}
+
+func (w *shaker) beginToBuild(s *shake, j hsJob) bool {
+	d := w.d
+	s.answers = j.answer != nil
+	s.ev = event{kind: evInitiated, peer: j.peer, epoch: j.epoch}
+	if s.answers {
+		s.ev.kind = evResponded
+	}
+	if j.peer.removed.Load() || w.id == nil {
+		return false // of a removed peer nobody waits for it, but there is room for another (starts)
+	}
+	local, err := d.index.reserve(d.rand)
+	if err != nil {
+		return false
+	}
+	s.ev.index, s.peer = local, j.peer
+	w.remoteOf(s)
+	r := &s.remote.Remote
+	if s.answers {
+		err = s.respond.Begin(d.rand, j.answer, r, local, &w.dhs)
+	} else {
+		err = s.initiate.Begin(d.rand, w.id, r, local, j.stamp, &w.dhs)
+	}
+	if err != nil {
+		d.index.release(local)
+		return false
+	}
+	w.n++
+	return true
+}
+
+// remoteOf gives what a handshake with the peer needs. The static-static secret is
+// computed when it is first needed (two that need it at the same time both do). A peer
+// with a low-order key has none: its Shared stays zero, and no handshake with it succeeds.
+func (w *shaker) remoteOf(s *shake) {
+	r := s.peer.remote.Load()
+	if r != nil && r.id == w.id {
+		s.remote = r
+		return
+	}
+	s.old, s.remote, s.fresh = r, &remote{id: w.id}, true
+	s.remote.Static = s.peer.public
+	if r != nil {
+		s.remote.PSK = r.PSK
+	}
+	w.id.AddShared(&s.remote.Remote, &w.dhs)
+}
+
+// identify finds the peer of an initiation.
+func (w *shaker) identify(s *shake) {
+	if s.from == nil || s.pending != nil {
+		return
+	}
+	static, err := s.openInitiation.Static()
+	if err != nil {
+		w.refuse(s, DropBadHandshake)
+		return
+	}
+	if s.peer = w.d.lookup(static); s.peer == nil {
+		s.openInitiation.Wipe()
+		w.refuse(s, DropUnknownPeer)
+		return
+	}
+	w.remoteOf(s)
+}
+
+// refuse is the end of a message that was to be opened.
+func (w *shaker) refuse(s *shake, why Reason) {
+	w.d.dropped(w.now, why, 1, s.peer)
+	w.d.hsPool.Put(s.from)
+	s.done = true
+}
+
+// finish passes what was opened or built on to the controller.
+func (w *shaker) finish(s *shake) {
+	if s.fresh {
+		s.peer.remote.CompareAndSwap(s.old, s.remote) // lost to a changed preshared key: the next one computes again
+	}
+	switch {
+	case s.done:
+	case s.from == nil:
+		w.built(s)
+	case s.pending != nil:
+		w.openedResponse(s)
+	default:
+		w.openedInitiation(s)
+	}
+}
+
+func (w *shaker) openedInitiation(s *shake) {
+	opened, err := s.openInitiation.Finish(&s.remote.Remote)
+	if err != nil {
+		w.refuse(s, DropBadHandshake)
+		return
+	}
+	w.d.deliverEvent(event{kind: evInitiation, peer: s.peer, opened: &opened, from: s.from.from.Endpoint(), id: w.id})
+	w.d.hsPool.Put(s.from)
+}
+
+func (w *shaker) openedResponse(s *shake) {
+	keys, err := s.openResponse.Finish()
+	s.pending.release()
+	if err != nil {
+		w.refuse(s, DropBadHandshake)
+		return
+	}
+	w.d.deliverEvent(event{kind: evResponse, peer: s.peer, keys: keys, from: s.from.from.Endpoint(), index: keys.LocalIndex})
+	w.d.hsPool.Put(s.from)
+}
+
+func (w *shaker) built(s *shake) {
+	ev, err := &s.ev, error(nil)
+	if s.answers {
+		msg := new([noise.ResponseSize]byte)
+		ev.msg = msg[:]
+		ev.keys, err = s.respond.Finish(msg)
+	} else {
+		msg := new([noise.InitiationSize]byte)
+		ev.msg = msg[:]
+		var state *noise.Handshake
+		if state, err = s.initiate.Finish(msg); err == nil {
+			ev.pending = &pending{state: state, peer: s.peer, remote: &s.remote.Remote, id: w.id}
+			ev.pending.init()
+		}
+	}
+	if err != nil {
+		w.d.index.release(ev.index)
+		ev.msg = nil
+	}
+	w.d.deliverEvent(*ev)
+}
