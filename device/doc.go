@@ -23,7 +23,7 @@
 //	outbound reader      1 per TUN queue        the batches being filled      TUN closed (outbound.run)
 //	inbound reader       1 per socket           the batch being filled        socket closed (inbound.run)
 //	crypto worker        cores beyond two       the job in hand               work queue closed by Close (runWorker)
-//	handshake worker     half the cores         the message in hand           closing is closed (runHandshakes)
+//	handshake worker     half the cores         up to 16 messages in hand     closing is closed (runHandshakes)
 //	sequential sender,   per peer with batches  the order; the replay window  its queue runs dry (runSender, runReceiver)
 //	receiver             that wait for a turn
 //	watcher              1                      nothing                       TUN closed (watch)
