@@ -15,11 +15,13 @@ BUILD    = CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -
 PACKAGES = $$($(GO) list ./... | grep -v '/internal/e2e$$')
 GOFILES  = $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')
 FUZZTIME ?= 20s
+STATICCHECK = v0.8.2
+CYCLONEDX   = v1.10.0
 SCALE    ?= -json bin/scale.json
 BENCH    ?= -json bin/bench.json -plot bin/bench.svg
 
 .DELETE_ON_ERROR:
-.PHONY: all build test check unit e2e run bench scale fuzz lint deps install uninstall clean help
+.PHONY: all build test check lint vulncheck reproducible sbom unit e2e run bench scale fuzz deps install uninstall clean help
 
 all: build
 
@@ -27,9 +29,12 @@ build: ## build bin/culvert, static
 	$(BUILD) -o bin/culvert ./cmd/culvert
 
 # In this order also with -j: a failure of the quick ones is told first.
-test: ## everything: check, unit, e2e; installs missing programs when root
+test: ## everything: check, lint, vulncheck, reproducible, unit, e2e; installs missing programs when root
 	$(MAKE) deps
 	$(MAKE) check
+	$(MAKE) lint
+	$(MAKE) vulncheck
+	$(MAKE) reproducible
 	$(MAKE) unit
 	$(MAKE) e2e
 
@@ -64,9 +69,18 @@ fuzz: ## every fuzz test for FUZZTIME
 		for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | cut -d' ' -f2); do \
 			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
 
-lint: check ## check, and staticcheck if it is there
-	@if command -v staticcheck >/dev/null; then staticcheck ./...; \
-	else echo "staticcheck is not installed (go install honnef.co/go/tools/cmd/staticcheck@latest)"; fi
+lint: ## staticcheck, of a fixed version
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
+
+vulncheck: ## govulncheck, with a database of a fixed version; VULNDB=latest for the newest
+	GO='$(GO)' scripts/vulncheck
+
+reproducible: build ## build the daemon again elsewhere, and compare
+	MAKE='$(MAKE)' scripts/reproducible bin/culvert '$(VERSION)'
+
+sbom: build ## bin/culvert.cdx.json: what is in the binary, in CycloneDX
+	$(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX) bin -json -std -noserial -notimestamp \
+		-version '$(VERSION)' -output bin/culvert.cdx.json bin/culvert
 
 deps: ## install (as root) or name the programs that tests and benchmarks need
 	scripts/deps gcc ip tc wg wg-quick nft ping iperf3 tcpdump ethtool setpriv
@@ -89,4 +103,4 @@ clean: ## remove what was built
 	rm -rf bin
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t h; do printf '  %-10s %s\n' "$$t" "$$h"; done
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r t h; do printf '  %-13s %s\n' "$$t" "$$h"; done
