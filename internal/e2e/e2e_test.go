@@ -137,7 +137,7 @@ func eventually(t *testing.T, within time.Duration, what string, cond func() boo
 // long as the time between two requests, which is why that is not shorter.
 func ping(t *testing.T, from *nstest.NS, to string, count int, args ...string) int {
 	t.Helper()
-	args = append([]string{"ping", "-n", "-q", "-c", fmt.Sprint(count), "-i", "0.2", "-W", "2"}, args...)
+	args = append([]string{"ping", "-n", "-q", "-c", fmt.Sprint(count), "-i", "0.2", "-W", "10"}, args...)
 	out, err := from.Run(append(args, to)...)
 	_, rest, _ := strings.Cut(out, "transmitted, ")
 	var answered int

@@ -145,11 +145,11 @@ func TestCongestionIsFoldedInward(t *testing.T) {
 		must(t, p.right.NFT(fmt.Sprintf(congest, families[index(outer6)])))
 		for tos, name := range ecnNames {
 			before := tosCounters(t, p.right.NS)
-			wanted := 4
+			wanted, wait := 4, "10"
 			if name == "not-ect" {
-				wanted = 0
+				wanted, wait = 0, "1"
 			}
-			if n := ping(t, p.left.NS, target, 4, "-W", "1", "-Q", fmt.Sprint(tos)); n != wanted {
+			if n := ping(t, p.left.NS, target, 4, "-W", wait, "-Q", fmt.Sprint(tos)); n != wanted {
 				t.Errorf("%s: %d of 4 pings answered, not %d", name, n, wanted)
 			}
 			after := tosCounters(t, p.right.NS)

@@ -83,7 +83,8 @@ func TestUnroutableIsReported(t *testing.T) {
 			}
 			return nil
 		}))
-		pings(t, p.left.NS, rightTun4, 1) // behind all of them in the queue
+		// Behind all of them in the queue, unless that is full yet.
+		eventually(t, patience, "a ping is answered", func() bool { return ping(t, p.left.NS, rightTun4, 1, "-W", "1") == 1 })
 		n, err := p.left.Counters("inet", "e2e")
 		must(t, err)
 		if n["reports"] == 0 || n["reports"] > sent/4 {
