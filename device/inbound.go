@@ -238,6 +238,9 @@ func (d *Device) deliver(g *inGroup) {
 		g.writes = append(g.writes, pk.buf[:noise.TransportHeaderSize+n])
 	}
 	if last != nil {
+		if k.window.Wide() && !k.wideWindow.Load() {
+			k.wideWindow.Store(true)
+		}
 		d.authenticated(k, last, g.now, data)
 		p.rx.Add(uint64(rx))
 	}

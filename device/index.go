@@ -146,3 +146,13 @@ func (t *indexTable) len() int {
 	defer t.mu.Unlock()
 	return t.n
 }
+
+// size is the number of indices in use, and of buckets.
+func (t *indexTable) size() (indices, buckets int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if b := t.buckets.Load(); b != nil {
+		buckets = len(*b)
+	}
+	return t.n, buckets
+}

@@ -62,6 +62,8 @@ type keypair struct {
 
 	// window belongs to the peer's sequential receiver.
 	window noise.Window
+	// wideWindow says so of it to everybody.
+	wideWindow atomic.Bool
 }
 
 // newKeypair makes one that was derived at now, and draws its rekey jitter.

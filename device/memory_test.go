@@ -62,6 +62,89 @@ func TestIdlePeersAreSmall(t *testing.T) {
 	})
 }
 
+// What a device says that it keeps is what the heap has grown by, to a tenth: of idle
+// peers, and of sessions.
+func TestHoldings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		check := func(what string, before, said int64) {
+			t.Helper()
+			grown, told := heap()-before, p.a.bytes()-said
+			if ratio := float64(told) / float64(grown); ratio < 0.9 || ratio > 1.1 {
+				t.Errorf("%s: %d bytes are told of %d: %+v", what, told, grown, p.a.d.Holdings())
+			}
+		}
+		const n = holdingsChunk + 5 // and the other host, whose addresses some of them take
+		before, said := heap(), p.a.bytes()
+		if err := p.a.d.Configure(manyPeers(n)); err != nil {
+			t.Fatal(err)
+		}
+		check("idle peers", before, said)
+		before, said = heap(), p.a.bytes()
+		i := uint32(0)
+		for peer := range p.a.d.controller.peers.all { // nothing happens, so the controller waits
+			keys, _ := noisetest.Keypairs(t, uint64(i))
+			k := newKeypair(peer, keys, 1)
+			peer.needSecrets().keys[1] = k
+			p.a.d.index.setKeypair(i, k)
+			k.window.Accept(300)
+			k.wideWindow.Store(true)
+			i++
+		}
+		check("sessions", before, said)
+		want := map[string]int{"peers": n + 1, "endpoints": n + 1, "allowed_ip_tables": 2 * n, "allowed_ip_lists": n + 1,
+			"sessions": n + 1, "keypairs": n + 1, "replay_windows": n + 1, "receiver_indices": n + 1, "handshakes": 0, "peer_queues": 0}
+		for _, h := range p.a.d.Holdings() {
+			if count, ok := want[h.Kind]; ok && h.Count != count {
+				t.Errorf("%s: %d, want %d", h.Kind, h.Count, count)
+			}
+		}
+		for j := range i {
+			p.a.d.index.release(j)
+		}
+		runtime.KeepAlive(p)
+	})
+}
+
+// bytes is all that it says that it keeps.
+func (h *host) bytes() (sum int64) {
+	for _, x := range h.d.Holdings() {
+		sum += x.Bytes
+	}
+	return sum
+}
+
+// A wide replay window is told of, by who received into it, and a device that has ended
+// has nothing to tell.
+func TestHoldingsOfTraffic(t *testing.T) {
+	inBubble(t, func(t *testing.T, opts Options) {
+		p := newPair(t, opts)
+		p.connect()
+		windows := func() (n int) {
+			for _, h := range p.a.d.Holdings() {
+				if h.Kind == "replay_windows" {
+					n = h.Count
+				}
+			}
+			return n
+		}
+		if n := windows(); n != 0 {
+			t.Fatalf("%d wide windows", n)
+		}
+		for range 300 {
+			p.b.send(p.b.packet4(p.a, "x"))
+		}
+		p.a.received()
+		if n := windows(); n != 1 {
+			t.Errorf("%d wide windows, want 1", n)
+		}
+		p.a.close()
+		if p.a.d.Holdings() != nil {
+			t.Error("it is closed, and tells")
+		}
+	})
+}
+
 // What a session has, keypair, secrets and place in the index, is less than 640 bytes,
 // and 1 KiB more once it has received 256 messages: with an idle peer's 800 bytes and
 // what the other key slots and the timers take that is less than 4 KiB.

@@ -1,6 +1,9 @@
 package device
 
-import "sync"
+import (
+	"sync"
+	"unsafe"
+)
 
 // sequence restores order: items are emitted in the order they were pushed, by
 // one goroutine at a time, which exists only while there are items. The order
@@ -37,6 +40,16 @@ func (s *sequence[T]) len() int {
 		return 0
 	}
 	return len(s.waits.queue) - s.waits.head
+}
+
+// bytes is what the place takes.
+func (s *sequence[T]) bytes() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waits == nil {
+		return 0
+	}
+	return heapSize[waitingItems[T]]() + int64(cap(s.waits.queue))*int64(unsafe.Sizeof(*new(T)))
 }
 
 // trim gives the place back if nothing waits.

@@ -18,6 +18,9 @@ const (
 // save a KiB each.
 const fewBits = 256
 
+// WindowBytes is what a wide window takes besides.
+const WindowBytes = windowWords * 8
+
 // Window is the replay window of a receiving key: 48 bytes, and 1024 more once a counter
 // is 256 or greater. The zero value is ready. One owner.
 type Window struct {
@@ -48,6 +51,9 @@ func (w *Window) Accept(counter uint64) bool {
 	}
 	return mark(&w.ring[counter/64%windowWords], counter)
 }
+
+// Wide reports whether a counter of 256 or more has come.
+func (w *Window) Wide() bool { return w.ring != nil }
 
 // mark sets the bit of counter in its word; false if it was set.
 func mark(word *uint64, counter uint64) bool {

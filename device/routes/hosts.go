@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"sync/atomic"
+	"unsafe"
 )
 
 // hosts maps whole addresses to routes: open addressing with linear probing, so that
@@ -155,6 +156,14 @@ func (t *hosts[K, P]) size() int {
 		return 0
 	}
 	return t.live
+}
+
+// bytes is the memory of the places.
+func (t *hosts[K, P]) bytes() int64 {
+	if t == nil {
+		return 0
+	}
+	return int64(cap(t.places)) * int64(unsafe.Sizeof(place[K, P]{}))
 }
 
 // rebuilt is a copy without deleted keys, with room for n more and some to come.

@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/gaissmai/bart"
 )
@@ -111,6 +112,18 @@ func (t *Table[P]) Len() int {
 	}
 	return c.hosts4.size() + c.hosts6.size() + size(c.trie)
 }
+
+// Bytes is the memory that whole addresses have in the table.
+func (t *Table[P]) Bytes() int64 {
+	c := t.current.Load()
+	if c == nil {
+		return 0
+	}
+	return c.hosts4.bytes() + c.hosts6.bytes()
+}
+
+// Bytes is the memory of the list.
+func (l *List) Bytes() int64 { return int64(cap(l.entries)) * int64(unsafe.Sizeof(entry{})) }
 
 func size[P any](trie *bart.Table[route[P]]) int {
 	if trie == nil {
