@@ -32,11 +32,12 @@ type report struct {
 	Peers      int    `json:"peers"`
 	Indices    int    `json:"receiver_indices"`
 
-	MemoryUsed  int64 `json:"memory_used_bytes"`
-	MemoryLimit int64 `json:"memory_limit_bytes"`
-	Workers     int   `json:"workers"`
-	Readers     int   `json:"readers"`
-	Handing     int   `json:"readers_handing_over"`
+	MemoryUsed  int64  `json:"memory_used_bytes"`
+	MemoryLimit int64  `json:"memory_limit_bytes"`
+	Memory      []part `json:"memory,omitempty"` // the sum is RSS; absent where it is not known, or the device is too busy
+	Workers     int    `json:"workers"`
+	Readers     int    `json:"readers"`
+	Handing     int    `json:"readers_handing_over"`
 	// AEAD is what batches of packets are sealed and opened with: avx512, avx2, or generic.
 	AEAD    string `json:"aead"`
 	Evicted int64  `json:"uapi_clients_evicted"`
@@ -58,11 +59,14 @@ type reporter struct {
 // Report implements [ipc.Reporter].
 func (d *reporter) Report() any {
 	s := d.Stats()
+	held := d.Holdings()
+	resident, files := residentMemory()
 	r := report{
 		Version: versionString(), Interface: d.name(), PID: os.Getpid(), Uptime: int64(time.Since(d.start).Seconds()),
-		Goroutines: runtime.NumGoroutine(), RSS: residentMemory(),
+		Goroutines: runtime.NumGoroutine(), RSS: resident,
 		Up: s.Up, ListenPort: s.Port, MTU: s.MTU, Peers: s.Peers, Indices: s.Indices,
-		MemoryUsed: s.Memory, MemoryLimit: s.Budget, Workers: s.Workers, Readers: s.Readers, Handing: s.Handing, AEAD: aead.Kernel(),
+		MemoryUsed: s.Memory, MemoryLimit: s.Budget,
+		Memory: memoryParts(resident, files, s.Memory, held), Workers: s.Workers, Readers: s.Readers, Handing: s.Handing, AEAD: aead.Kernel(),
 		Offloads: s.Offloads, Drops: s.Drops,
 	}
 	if r.Offloads == nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"culvert/conn"
+	"culvert/device"
 	"culvert/internal/offload"
 	"culvert/tun"
 )
@@ -22,7 +23,7 @@ func sample() report {
 	return report{
 		Version: "v1.2.3", Interface: "wg0", PID: 4711, Uptime: 3723, Goroutines: 14, RSS: 12<<20 + 1<<19,
 		Up: true, ListenPort: 51820, MTU: 1420, RouteWatch: true, Peers: 3, Indices: 4,
-		MemoryUsed: 5 << 20, MemoryLimit: 16 << 20, Workers: 2, Readers: 3, Handing: 1, AEAD: "avx512", Evicted: 1,
+		MemoryUsed: 5 << 20, MemoryLimit: 16 << 20, Memory: []part{{"peers", 3, 1440}, {"rest", 0, -5}}, Workers: 2, Readers: 3, Handing: 1, AEAD: "avx512", Evicted: 1,
 		Offloads: []offload.State{
 			{Where: "udp4", Name: "gso", On: true},
 			{Where: "udp4", Name: "gso", To: "192.0.2.1", Why: "EMSGSIZE", Since: since},
@@ -63,6 +64,27 @@ func TestStatusGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		golden(t, name, b.String())
+	}
+}
+
+// The parts are those of the device, and then of the process; their sum is the resident
+// memory.
+func TestMemoryParts(t *testing.T) {
+	const resident, files, packets = 1 << 40, 7, 11
+	parts := memoryParts(resident, files, packets, []device.Holding{{Kind: "peers", Count: 2, Bytes: 500}, {Kind: "endpoints", Count: 1, Bytes: 100}})
+	sum, bytes := int64(0), map[string]int64{}
+	for _, p := range parts {
+		sum += p.Bytes
+		bytes[p.Kind] = p.Bytes
+	}
+	if sum != resident || parts[0] != (part{"peers", 2, 500}) || bytes["files"] != files || bytes["packets"] != packets ||
+		bytes["other_objects"] < 1<<16 || bytes["runtime"] < 1<<16 || bytes["heap_fragments"] <= 0 || len(parts) != 9 {
+		t.Errorf("a sum of %d: %+v", sum, parts)
+	}
+	for _, none := range [][]part{memoryParts(resident, files, packets, nil), memoryParts(0, 0, packets, []device.Holding{{}})} {
+		if none != nil {
+			t.Errorf("what is not known is told: %+v", none)
+		}
 	}
 }
 
