@@ -15,6 +15,7 @@ import (
 	"culvert/device/config"
 	"culvert/internal/aead"
 	"culvert/internal/clock"
+	"culvert/internal/mmsg"
 	"culvert/internal/nstest"
 	"culvert/noise"
 	"culvert/tun/tuntest"
@@ -140,12 +141,12 @@ func listen(ends []*end, size int) (*arrivals, error) {
 
 func (a *arrivals) run(poll int, ends []*end, size int) error {
 	events := make([]unix.EpollEvent, len(ends))
-	msgs := make([]mmsghdr, maxBurst)
+	msgs := make([]mmsg.Header, maxBurst)
 	for i := range msgs {
 		iov := &unix.Iovec{Base: new(byte)}
 		iov.SetLen(1)
-		msgs[i].hdr.Iov = iov
-		msgs[i].hdr.SetIovlen(1)
+		msgs[i].Hdr.Iov = iov
+		msgs[i].Hdr.SetIovlen(1)
 	}
 	for !a.stop.Load() {
 		n, err := unix.EpollWait(poll, events, int(socketPatience.Milliseconds()))
@@ -154,12 +155,12 @@ func (a *arrivals) run(poll int, ends []*end, size int) error {
 		}
 		for _, event := range events[:max(0, n)] {
 			// MSG_TRUNC: the length is that of the message, not of the buffer.
-			got, err := mmsg(unix.SYS_RECVMMSG, ends[event.Fd].fd, msgs, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+			got, err := mmsg.Receive(ends[event.Fd].fd, msgs, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 			if err != nil {
 				continue // an ICMP error, or nothing after all
 			}
 			for _, m := range msgs[:got] {
-				if int(m.len) == size {
+				if int(m.Len) == size {
 					a.counts[event.Fd]++
 				}
 			}

@@ -143,8 +143,8 @@ func TestBurstsGoRoundAllDestinations(t *testing.T) {
 		t.Fatalf("%d messages: a burst from any place in the turn does not fit", len(msgs))
 	}
 	for i := range msgs {
-		to := (*unix.RawSockaddrInet4)(unsafe.Pointer(msgs[i].hdr.Name))
-		stream := binary.LittleEndian.Uint32(unsafe.Slice(msgs[i].hdr.Iov.Base, f.size)[streamAt:])
+		to := (*unix.RawSockaddrInet4)(unsafe.Pointer(msgs[i].Hdr.Name))
+		stream := binary.LittleEndian.Uint32(unsafe.Slice(msgs[i].Hdr.Iov.Base, f.size)[streamAt:])
 		if port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&to.Port))[:]); port != 1000+uint16(i%3) || stream != uint32(i%3) {
 			t.Errorf("message %d goes to port %d for stream %d", i, port, stream)
 		}

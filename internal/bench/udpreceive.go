@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"culvert/internal/mmsg"
 	"culvert/internal/nstest"
 )
 
@@ -92,16 +93,16 @@ func countingSocket(addr unix.SockaddrInet4) (fd int, err error) {
 
 func (c *counter) receive(fd int) error {
 	const payload = 16 // the rest is not read
-	msgs := make([]mmsghdr, maxBurst)
+	msgs := make([]mmsg.Header, maxBurst)
 	bufs := make([][payload]byte, len(msgs))
 	for i := range msgs {
 		iov := &unix.Iovec{Base: &bufs[i][0]}
 		iov.SetLen(payload)
-		msgs[i].hdr.Iov = iov
-		msgs[i].hdr.SetIovlen(1)
+		msgs[i].Hdr.Iov = iov
+		msgs[i].Hdr.SetIovlen(1)
 	}
 	for !c.stop.Load() {
-		n, err := mmsg(unix.SYS_RECVMMSG, fd, msgs, unix.MSG_WAITFORONE)
+		n, err := mmsg.Receive(fd, msgs, unix.MSG_WAITFORONE)
 		if err == unix.EAGAIN || err == unix.EINTR {
 			continue
 		}

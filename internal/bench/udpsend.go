@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"culvert/internal/mmsg"
 	"culvert/internal/nstest"
 )
 
@@ -21,23 +22,6 @@ import (
 // packet goes through the network stack by itself as those of separate
 // applications do, and says how large its bursts were. The same for all
 // daemons.
-
-// mmsghdr is struct mmsghdr of sendmmsg(2) and recvmmsg(2).
-type mmsghdr struct {
-	hdr unix.Msghdr
-	len uint32 // bytes
-}
-
-// mmsg makes one of the two system calls, which x/sys/unix does not have. The
-// conversion stands in the call, which keeps msgs alive and in place (unsafe
-// rule 4).
-func mmsg(trap uintptr, fd int, msgs []mmsghdr, flags uintptr) (int, error) {
-	n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(msgs))), uintptr(len(msgs)), flags, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
-}
 
 // maxBurst is the number of packets in one system call.
 const maxBurst = 64
@@ -96,7 +80,7 @@ func (f flow) loop(fd int) (sent, error) {
 	msgs := f.messages()
 	return pace(f.rate, f.gap, f.seconds, func(after int64, n int) (int, error) {
 		at := int(after % int64(len(f.to)))
-		return mmsg(unix.SYS_SENDMMSG, fd, msgs[at:at+n], 0)
+		return mmsg.Send(fd, msgs[at:at+n])
 	})
 }
 
@@ -151,8 +135,8 @@ func punctual() (end func()) {
 
 // messages has, for each destination, maxBurst packets in a row: so any place
 // in the turn is the start of a burst.
-func (f flow) messages() []mmsghdr {
-	msgs := make([]mmsghdr, len(f.to)+maxBurst)
+func (f flow) messages() []mmsg.Header {
+	msgs := make([]mmsg.Header, len(f.to)+maxBurst)
 	for i := range msgs {
 		stream := i % len(f.to)
 		payload := payloadOf(f.size, f.run, stream)
@@ -160,7 +144,7 @@ func (f flow) messages() []mmsghdr {
 		binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&to.Port))[:], f.to[stream].Port())
 		iov := &unix.Iovec{Base: &payload[0]}
 		iov.SetLen(len(payload))
-		h := &msgs[i].hdr
+		h := &msgs[i].Hdr
 		h.Name, h.Namelen = (*byte)(unsafe.Pointer(to)), unix.SizeofSockaddrInet4
 		h.Iov = iov
 		h.SetIovlen(1)

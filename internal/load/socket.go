@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"culvert/internal/mmsg"
 )
 
 const (
@@ -18,22 +20,6 @@ const (
 	maxReceived = 2048    // bytes of a datagram that are looked at
 	buffer      = 4 << 20 // bytes of a socket's buffers
 )
-
-// mmsghdr is struct mmsghdr of sendmmsg(2) and recvmmsg(2).
-type mmsghdr struct {
-	hdr unix.Msghdr
-	len uint32 // bytes
-}
-
-// mmsg makes one of the two system calls, which x/sys/unix does not have. The
-// conversion stands in the call, which keeps msgs alive and in place (unsafe rule 4).
-func mmsg(trap uintptr, fd int, msgs []mmsghdr, flags uintptr) (int, error) {
-	n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(msgs))), uintptr(len(msgs)), flags, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
-}
 
 // socket is a UDP socket that has all addresses of the namespace. It notes when
 // datagrams came.
@@ -70,7 +56,7 @@ func (s socket) wait(most time.Duration) error {
 type outbox struct {
 	to    unix.RawSockaddrInet4
 	slots []slot
-	msgs  []mmsghdr
+	msgs  []mmsg.Header
 	n     int // in use
 }
 
@@ -85,11 +71,10 @@ type slot struct {
 
 // newOutbox has room for so many.
 func newOutbox(to netip.AddrPort, room int) *outbox {
-	o := &outbox{slots: make([]slot, room), msgs: make([]mmsghdr, room)}
-	o.to = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.Addr().As4()}
-	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&o.to.Port))[:], to.Port())
+	o := &outbox{slots: make([]slot, room), msgs: make([]mmsg.Header, room)}
+	o.aim(to)
 	for i := range o.slots {
-		s, h := &o.slots[i], &o.msgs[i].hdr
+		s, h := &o.slots[i], &o.msgs[i].Hdr
 		s.control.hdr = unix.Cmsghdr{Level: unix.IPPROTO_IP, Type: unix.IP_PKTINFO}
 		s.control.hdr.SetLen(unix.CmsgLen(unix.SizeofInet4Pktinfo))
 		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&o.to)), unix.SizeofSockaddrInet4
@@ -99,6 +84,12 @@ func newOutbox(to netip.AddrPort, room int) *outbox {
 		h.SetControllen(int(unsafe.Sizeof(s.control)))
 	}
 	return o
+}
+
+// aim changes where all go.
+func (o *outbox) aim(to netip.AddrPort) {
+	o.to = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.Addr().As4()}
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&o.to.Port))[:], to.Port())
 }
 
 func (o *outbox) full() bool { return o.n == len(o.slots) }
@@ -128,7 +119,7 @@ func (o *outbox) flush(s socket) error {
 // send sends the datagrams from number a to before b.
 func (o *outbox) send(s socket, a, b int) error {
 	for a < b {
-		n, err := mmsg(unix.SYS_SENDMMSG, s.fd, o.msgs[a:b], 0)
+		n, err := mmsg.Send(s.fd, o.msgs[a:b])
 		if err != nil && err != unix.EINTR {
 			return fmt.Errorf("sending %d datagrams: %w", b-a, err)
 		}
@@ -139,7 +130,7 @@ func (o *outbox) send(s socket, a, b int) error {
 
 // inbox is memory for what is received together.
 type inbox struct {
-	msgs []mmsghdr
+	msgs []mmsg.Header
 	bufs [burst][maxReceived]byte
 	ctrl [burst][64]byte
 	iovs [burst]unix.Iovec
@@ -152,12 +143,12 @@ type received struct {
 }
 
 func newInbox() *inbox {
-	in := &inbox{msgs: make([]mmsghdr, burst)}
+	in := &inbox{msgs: make([]mmsg.Header, burst)}
 	for i := range in.msgs {
 		in.iovs[i].Base = &in.bufs[i][0]
 		in.iovs[i].SetLen(maxReceived)
-		in.msgs[i].hdr.Iov = &in.iovs[i]
-		in.msgs[i].hdr.SetIovlen(1)
+		in.msgs[i].Hdr.Iov = &in.iovs[i]
+		in.msgs[i].Hdr.SetIovlen(1)
 	}
 	return in
 }
@@ -165,16 +156,16 @@ func newInbox() *inbox {
 // receive appends what is there to all, and does not wait.
 func (in *inbox) receive(s socket, all []received) ([]received, error) {
 	for i := range in.msgs {
-		in.msgs[i].hdr.Control = &in.ctrl[i][0]
-		in.msgs[i].hdr.SetControllen(len(in.ctrl[i]))
+		in.msgs[i].Hdr.Control = &in.ctrl[i][0]
+		in.msgs[i].Hdr.SetControllen(len(in.ctrl[i]))
 	}
-	n, err := mmsg(unix.SYS_RECVMMSG, s.fd, in.msgs, unix.MSG_DONTWAIT)
+	n, err := mmsg.Receive(s.fd, in.msgs, unix.MSG_DONTWAIT)
 	if err != nil && err != unix.EAGAIN && err != unix.EINTR {
 		return all, fmt.Errorf("receiving: %w", err)
 	}
 	for i := range in.msgs[:n] {
 		m := &in.msgs[i]
-		all = append(all, received{in.bufs[i][:m.len], stamp(in.ctrl[i][:m.hdr.Controllen])})
+		all = append(all, received{in.bufs[i][:m.Len], stamp(in.ctrl[i][:m.Hdr.Controllen])})
 	}
 	return all, nil
 }
