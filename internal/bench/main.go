@@ -19,14 +19,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"culvert/internal/nstest"
@@ -41,43 +39,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err, "(see -help)")
 		os.Exit(2)
 	}
-	interrupted := cleanUpOnSignal()
-	met, err := bench(o, interrupted)
-	waitIfOver(interrupted) // err is only the echo of it
-	if closed := nstest.CloseAll(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-	if !met {
-		os.Exit(3)
-	}
-}
-
-// cleanUpOnSignal ends the process on ctrl-C, with everything removed. The
-// channel is closed when that has begun.
-func cleanUpOnSignal() <-chan struct{} {
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
-	interrupted := make(chan struct{})
-	go func() { // ends with the process
-		<-stop
-		close(interrupted)
-		nstest.CloseAll()
-		os.Exit(130)
-	}()
-	return interrupted
-}
-
-// waitIfOver does not return once the process is about to end.
-func waitIfOver(interrupted <-chan struct{}) {
-	select {
-	case <-interrupted:
-		select {}
-	default:
-	}
+	os.Exit(nstest.RunTool("bench", func(ctx context.Context) (bool, error) { return bench(ctx, o) }))
 }
 
 // options are what to measure, and what to do with it.
@@ -144,12 +106,12 @@ func (o *options) choose(names string, programs []string) error {
 
 // bench measures everything, or takes what was measured, and reports it; met
 // says whether all targets were.
-func bench(o options, interrupted <-chan struct{}) (met bool, err error) {
+func bench(ctx context.Context, o options) (met bool, err error) {
 	var r *results
 	if o.from != "" {
 		r, err = readResults(o.from)
 	} else {
-		r, err = run(o, interrupted)
+		r, err = run(ctx, o)
 	}
 	if err != nil {
 		return false, err
@@ -170,7 +132,7 @@ func bench(o options, interrupted <-chan struct{}) (met bool, err error) {
 }
 
 // run measures everything.
-func run(o options, interrupted <-chan struct{}) (*results, error) {
+func run(ctx context.Context, o options) (*results, error) {
 	if err := nstest.Missing("ip", "wg", "ping", "iperf3"); err != nil {
 		return nil, err
 	}
@@ -190,7 +152,7 @@ func run(o options, interrupted <-chan struct{}) (*results, error) {
 		r.note("the machine was busy with something else at the start: load average %s on %d cores", number(load), r.Machine.Cores)
 		progress("note: %s", r.Notes[0])
 	}
-	runAll(r, schedule(o.rounds, o.tests, o.programs), interrupted)
+	runAll(ctx, r, schedule(o.rounds, o.tests, o.programs))
 	return r, nil
 }
 
@@ -213,11 +175,9 @@ func newResults(o options) *results {
 
 // against is the program the others are compared with.
 func against(programs []program) string {
-	if slices.ContainsFunc(programs, func(p program) bool { return p.Name == rival }) {
-		return rival
+	var names []string
+	for _, p := range programs {
+		names = append(names, p.Name)
 	}
-	if len(programs) > 1 {
-		return programs[len(programs)-1].Name
-	}
-	return ""
+	return nstest.Against(names)
 }

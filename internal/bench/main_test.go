@@ -5,6 +5,8 @@ package main
 import (
 	"testing"
 	"time"
+
+	"culvert/internal/nstest"
 )
 
 func TestParse(t *testing.T) {
@@ -12,7 +14,7 @@ func TestParse(t *testing.T) {
 	if err != nil || len(o.tests) != 2 || len(o.programs) != 2 || len(o.programs[0].Args) != 2 || o.rounds != 1 || o.seconds != 1 {
 		t.Errorf("%v, %+v", err, o)
 	}
-	if got := against(o.programs); got != rival {
+	if got := against(o.programs); got != nstest.Rival {
 		t.Errorf("compared with %q", got)
 	}
 	for _, bad := range [][]string{{"-tests", "nonsense"}, {"nocommand"}, {"a="}, {"=b"}, {"-rounds", "0"}, {"-seconds", "0"}} {

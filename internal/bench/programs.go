@@ -24,21 +24,14 @@ func (p program) info() programInfo {
 	return programInfo{Name: p.Name, Version: p.version, Command: filepath.Base(p.Args[0]), Floor: p.floor}
 }
 
-// rival is the name of the program the targets compare with.
-const rival = "wireguard-go"
-
 // defaultPrograms are culvert and wireguard-go; with all also Debian's
 // wireguard-go, if it is installed, and the floor.
 func defaultPrograms(dir string, all bool) ([]program, error) {
-	ours, err := nstest.Culvert(dir)
+	both, err := nstest.Programs(dir)
 	if err != nil {
 		return nil, err
 	}
-	theirs, err := nstest.WireGuardGo()
-	if err != nil {
-		return nil, err
-	}
-	programs := []program{{Program: ours, version: commit()}, {Program: theirs, version: nstest.WireGuardGoVersion}}
+	programs := []program{{Program: both[0], version: commit()}, {Program: both[1], version: nstest.WireGuardGoVersion}}
 	if !all {
 		return programs, nil
 	}
@@ -75,10 +68,9 @@ func versionOf(path string) string {
 
 // parseProgram reads NAME=COMMAND; COMMAND is split at blanks.
 func parseProgram(s string) (program, error) {
-	name, command, ok := strings.Cut(s, "=")
-	args := strings.Fields(command)
-	if !ok || name == "" || len(args) == 0 {
-		return program{}, fmt.Errorf("%q is not NAME=COMMAND", s)
+	p, err := nstest.ParseProgram(s)
+	if err != nil {
+		return program{}, err
 	}
-	return program{Program: nstest.Program{Name: name, Args: args}, version: versionOf(args[0])}, nil
+	return program{Program: p, version: versionOf(p.Args[0])}, nil
 }

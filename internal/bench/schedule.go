@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -66,14 +67,16 @@ func (c *clockwork) left(steps []step) (sum time.Duration) {
 const tunnelSetUp = 1.5
 
 // runAll takes all steps. One that fails is told at the end; the others go on.
-func runAll(r *results, steps []step, interrupted <-chan struct{}) {
+func runAll(ctx context.Context, r *results, steps []step) {
 	c := clockwork{seconds: float64(r.Seconds)}
 	round := make(map[string]values)
 	for i, s := range steps {
 		progress("%3d/%d  %6s left  round %d  %-8s %s", i+1, len(steps), c.left(steps[i:]).Round(time.Second), s.round+1, s.test.name, s.program.Name)
 		begin, before := time.Now(), othersNow()
 		v, err := measure(s.test, s.program, &session{r.Seconds, s.program.Name, r})
-		waitIfOver(interrupted)
+		if ctx.Err() != nil {
+			select {} // the process is about to end, and err the echo of it
+		}
 		c.note(s.test, time.Since(begin))
 		if err != nil {
 			r.Failures = append(r.Failures, fmt.Sprintf("%s, round %d, %s: %v", s.program.Name, s.round+1, s.test.name, err))

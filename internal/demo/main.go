@@ -10,13 +10,12 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"culvert/internal/nstest"
 )
@@ -35,40 +34,16 @@ func main() {
 	if !nstest.Root() {
 		os.Exit(withoutRoot())
 	}
-	interrupted := cleanUpOnSignal()
-	err := prepare()
-	if err == nil {
-		err = show(*seconds)
-	}
-	select {
-	case <-interrupted:
-		select {} // err is only the echo of it; the process is about to end
-	default:
-	}
-	if closed := nstest.CloseAll(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+	if status := nstest.RunTool("demo", func(context.Context) (bool, error) {
+		err := prepare()
+		if err == nil {
+			err = show(*seconds)
+		}
+		return true, err
+	}); status != 0 {
+		os.Exit(status)
 	}
 	fmt.Println("\nDone; namespaces, interfaces, daemons and sockets are removed.")
-}
-
-// cleanUpOnSignal ends the process on ctrl-C, with everything removed. The
-// channel is closed when that has begun.
-func cleanUpOnSignal() <-chan struct{} {
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
-	interrupted := make(chan struct{})
-	go func() { // ends with the process
-		s := <-stop
-		close(interrupted)
-		fmt.Printf("\n%v: removing everything\n", s)
-		nstest.CloseAll()
-		os.Exit(130)
-	}()
-	return interrupted
 }
 
 // packages are the programs the demonstration calls and the packages of Debian
