@@ -11,6 +11,7 @@ import (
 
 	"culvert/device/config"
 	"culvert/noise"
+	"culvert/noise/noisetest"
 )
 
 // someHub is a responder that nobody is at.
@@ -113,6 +114,66 @@ func TestResponse(t *testing.T) {
 		if noise.Receiver(b) != 77 || noise.Counter(b) != i || !keys.Recv.Open(b[noise.TransportHeaderSize:], i) || string(b[16:21]) != "hello" {
 			t.Errorf("message %d: % x", i, b)
 		}
+	}
+}
+
+// Clients come to rest with a keepalive each, and then count those that come for them.
+func TestRest(t *testing.T) {
+	_, hub := someHub(t)
+	daemon := openSocket(t)
+	bound, err := unix.Getsockname(daemon.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub.Addr = netip.AddrPortFrom(hub.Addr.Addr(), uint16(bound.(*unix.SockaddrInet4).Port))
+	c, err := New(hub, 1, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.NewRest(t.Context()); err == nil {
+		t.Fatal("they rest without a session")
+	}
+	for i := range 2 { // not the third
+		keys, _ := noisetest.Keypairs(t, uint64(i))
+		c.all[i].keys = keys
+	}
+	r, err := c.NewRest(t.Context())
+	if err != nil {
+		t.Skip(err) // no 127.0.0.0/8 on this system's loopback
+	}
+	defer r.Close()
+	var from unix.Sockaddr
+	for i := range 2 {
+		if err := daemon.wait(10 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+		n, source, err := unix.Recvfrom(daemon.fd, make([]byte, 99), unix.MSG_DONTWAIT)
+		if err != nil || n != noise.KeepaliveSize || netip.AddrFrom4(source.(*unix.SockaddrInet4).Addr) != c.Outer(i) {
+			t.Fatalf("%d bytes from %v, %v", n, source, err)
+		}
+		from = source
+	}
+	if _, _, err := unix.Recvfrom(daemon.fd, make([]byte, 99), unix.MSG_DONTWAIT); err != unix.EAGAIN {
+		t.Errorf("more than two clients moved: %v", err)
+	}
+	for _, m := range []struct{ size, receiver int }{{noise.KeepaliveSize, 0}, {noise.KeepaliveSize, 1}, {noise.KeepaliveSize, 3}, {noise.KeepaliveSize + 16, 1}, {4, 0}} {
+		b := make([]byte, max(m.size, noise.TransportHeaderSize))
+		noise.PutTransportHeader(b, uint32(m.receiver), 0)
+		if err := unix.Sendto(daemon.fd, b[:m.size], 0, from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := int64(0)
+	for begin, more := time.Now(), true; more; { // until two have come, and once more
+		more = all < 2 && time.Since(begin) < 10*time.Second
+		n, err := r.Count(t.Context(), 20*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += n
+	}
+	if all != 2 {
+		t.Errorf("%d keepalives", all)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	mathrand "math/rand/v2"
 	"net/netip"
 	"slices"
@@ -93,6 +94,9 @@ func (c *Clients) NewFlood(ctx context.Context, kind Kind) (*Flood, error) {
 	}
 	return f, nil
 }
+
+// Aim has the flood go to another address and port from now on.
+func (f *Flood) Aim(to netip.AddrPort) { f.out.aim(to) }
 
 // Close closes its sockets.
 func (f *Flood) Close() {
@@ -216,6 +220,11 @@ func (c *Clients) Traffic(ctx context.Context, packet func(client int) []byte, r
 		return Sent{}, err
 	}
 	defer s.close()
+	return c.traffic(ctx, s, packet, rate, math.MaxInt64, length)
+}
+
+// traffic is Traffic from a socket, of so many packets at most.
+func (c *Clients) traffic(ctx context.Context, s socket, packet func(client int) []byte, rate float64, most int64, length time.Duration) (Sent, error) {
 	if c.Sessions() == 0 {
 		return Sent{}, errors.New("no client has a session")
 	}
@@ -223,10 +232,10 @@ func (c *Clients) Traffic(ctx context.Context, packet func(client int) []byte, r
 	start := time.Now()
 	for next := 0; ; {
 		since := time.Since(start)
-		if since >= length || ctx.Err() != nil {
+		if since >= length || p.done == most || ctx.Err() != nil {
 			return Sent{p.done, since}, ctx.Err()
 		}
-		n := p.due(since, burst)
+		n := p.due(since, int(min(burst, most-p.done)))
 		if n == 0 {
 			time.Sleep(p.wait(since))
 			continue
