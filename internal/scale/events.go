@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,7 +13,6 @@ import (
 	"culvert/device/config"
 	"culvert/internal/load"
 	"culvert/internal/nstest"
-	"culvert/ipc"
 	"culvert/tun/tuntest"
 )
 
@@ -80,6 +78,8 @@ type event struct {
 	ProbeMax    float64           `json:"probe_rtt_max_us"`
 	Drops       map[string]uint64 `json:"drops,omitempty"` // by reason, where the daemon tells
 	SocketDrops int64             `json:"socket_drops"`
+	Sessions    int               `json:"sessions"`         // of the clients, at the end
+	Memory      []part            `json:"memory,omitempty"` // at the end of a storm, where the daemon tells
 }
 
 // handshake is what a storm has besides.
@@ -163,51 +163,63 @@ func (b *bench) close() error {
 	return b.h.Lab().Close()
 }
 
-// newBench configures the daemon with all clients, and the probe as the last of them.
-func newBench(ctx context.Context, h *nstest.Host, o *options) (*bench, error) {
-	hub := load.Hub{Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
+// configure configures a daemon with so many clients, which have that persistent keepalive
+// in seconds, and others.
+func configure(h *nstest.Host, n, keepalive int, others ...peer) (*load.Clients, error) {
 	var private config.PrivateKey
-	_, err := base64.StdEncoding.Decode(hub.Public[:], []byte(h.Public))
-	if err == nil {
-		_, err = base64.StdEncoding.Decode(private[:], []byte(h.Private))
+	if _, err := base64.StdEncoding.Decode(private[:], []byte(h.Private)); err != nil {
+		return nil, err
 	}
+	hub := load.Hub{Public: publicKey(h), Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
+	var c *load.Clients
+	if n > 0 {
+		var err error
+		if c, err = load.New(hub, 1, n); err != nil {
+			return nil, err
+		}
+	}
+	u, err := dial(h.WG)
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{h: h, length: o.length, underWay: o.underWay}
-	if b.clients, err = load.New(hub, 1, o.clients+1); err != nil {
+	defer u.close()
+	u.putInterface(private, port)
+	for i := range n {
+		u.putPeer(peer{key: c.Public(i), inner: c.Inner(i), keepalive: keepalive})
+	}
+	for _, p := range others {
+		u.putPeer(p)
+	}
+	if err := u.set(); err != nil {
 		return nil, err
 	}
-	if err := b.configure(private); err != nil {
+	return c, listening(h)
+}
+
+func publicKey(h *nstest.Host) (k config.PublicKey) {
+	if _, err := base64.StdEncoding.Decode(k[:], []byte(h.Public)); err != nil {
+		panic("BUG: not a key: " + h.Public)
+	}
+	return k
+}
+
+// newBench configures the daemon with all clients, and the probe as the last of them.
+func newBench(ctx context.Context, h *nstest.Host, o *options) (b *bench, err error) {
+	b = &bench{h: h, length: o.length, underWay: o.underWay}
+	if b.clients, err = configure(h, o.clients+1, 0); err != nil {
 		return nil, err
 	}
 	err = h.Do(func() (err error) {
 		if b.stop, err = sink(); err != nil {
 			return err
 		}
-		b.probe, err = b.clients.NewProbe(ctx, o.clients, netip.MustParsePrefix(innerIP).Addr())
+		b.probe, err = b.clients.NewProbe(ctx, o.clients, nearIP)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return b, b.rest()
-}
-
-func (b *bench) configure(private config.PrivateKey) error {
-	u, err := dial(b.h.WG)
-	if err != nil {
-		return err
-	}
-	defer u.close()
-	u.putInterface(private, port)
-	for i := range b.clients.Len() {
-		u.putPeer(peer{key: b.clients.Public(i), inner: b.clients.Inner(i)})
-	}
-	if err := u.set(); err != nil {
-		return err
-	}
-	return listening(b.h)
 }
 
 // rest measures what the probe alone costs.
@@ -248,7 +260,7 @@ func (b *bench) run() (stop func() (load.ProbeResult, error)) {
 
 // measure runs a test.
 func (b *bench) measure(ctx context.Context, t test, rate float64) (e event, err error) {
-	drops, pid := b.drops(), b.h.Daemon.PID
+	dropped, pid := drops(b.h), b.h.Daemon.PID
 	before, err := queuesOf(b.h.NS, port)
 	if err != nil {
 		return e, err
@@ -270,7 +282,7 @@ func (b *bench) measure(ctx context.Context, t test, rate float64) (e event, err
 		out, err = t.run(ctx, b, rate)
 		return err
 	})
-	err = b.drained()
+	err = drained(b.h)
 	used2, failed2 := cpu(pid)
 	took := time.Since(begin)
 	probe, failed3 := stop()
@@ -282,9 +294,11 @@ func (b *bench) measure(ctx context.Context, t test, rate float64) (e event, err
 		Offered: out.offered, Events: out.events, SocketDrops: after.dropped - before.dropped, RSS: rss(pid),
 		ProbeSent: probe.Sent, ProbeLost: probe.Lost,
 		ProbeP50: micros(probe.RTT.P50), ProbeP99: micros(probe.RTT.P99), ProbeMax: micros(probe.RTT.Max),
-		Drops: since(b.drops(), drops),
+		Drops: since(drops(b.h), dropped),
 	}
+	e.Sessions = b.clients.Sessions()
 	if s := out.storm; s != nil {
+		e.Memory = ask(b.h).Memory
 		e.Handshake = &handshake{s.Failed, s.Retransmitted, s.CookieReplies,
 			micros(s.Latency.P50), micros(s.Latency.P90), micros(s.Latency.P99), micros(s.Latency.Max)}
 	} else {
@@ -304,37 +318,16 @@ func (b *bench) prepare(t test) error {
 }
 
 // drained waits until the daemon has received everything.
-func (b *bench) drained() error {
+func drained(h *nstest.Host) error {
 	var err error
 	if !nstest.Eventually(10*time.Second, func() bool {
 		var q queues
-		q, err = queuesOf(b.h.NS, port)
+		q, err = queuesOf(h.NS, port)
 		return err != nil || q.waiting == 0
 	}) {
 		return errors.New("the daemon does not empty its socket")
 	}
 	return err
-}
-
-// drops is what the daemon counted by reason; nil where it does not tell.
-func (b *bench) drops() map[string]uint64 {
-	var r struct{ Drops map[string]uint64 }
-	text, err := ipc.AskStatus(b.h.WG)
-	if err != nil || json.Unmarshal(text, &r) != nil {
-		return nil
-	}
-	return r.Drops
-}
-
-// since is what was counted, without what was not.
-func since(now, before map[string]uint64) map[string]uint64 {
-	more := make(map[string]uint64)
-	for reason, n := range now {
-		if n > before[reason] {
-			more[reason] = n - before[reason]
-		}
-	}
-	return more
 }
 
 func storm(ctx context.Context, b *bench, rate float64) (outcome, error) {
@@ -363,6 +356,6 @@ const sinkPort = 9
 
 // packet is a small one from a client to the sink.
 func (b *bench) packet(i int) []byte {
-	to := netip.AddrPortFrom(netip.MustParsePrefix(innerIP).Addr(), sinkPort)
+	to := netip.AddrPortFrom(nearIP, sinkPort)
 	return tuntest.UDP(netip.AddrPortFrom(b.clients.Inner(i), sinkPort), to, make([]byte, 36))
 }

@@ -4,7 +4,7 @@
 // daemon and wireguard-go, idle and in the storms they make, and says for each bound
 // of the project whether it is kept.
 //
-//	go run ./internal/scale [-quick] [-peers LIST] [-clients N] [-tests LIST] [-rate N] [-json FILE] [NAME=COMMAND ...]
+//	go run ./internal/scale [-quick] [-peers LIST] [-clients N] [-tests LIST] [-connected N] [-floods LIST] [-rate N] [-json FILE] [NAME=COMMAND ...]
 //
 // COMMAND is run as `COMMAND IFNAME` with WG_PROCESS_FOREGROUND=1; it is split at
 // blanks. Without any, culvert (built from ./cmd/culvert) and wireguard-go (installed
@@ -23,13 +23,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"culvert/internal/load"
 	"culvert/internal/nstest"
 )
 
@@ -42,27 +41,14 @@ func main() {
 		fmt.Fprintln(os.Stderr, "scale:", err, "(see -help)")
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, func() {
-		nstest.CloseAll()
-		os.Exit(130)
-	})
-	kept, err := scale(ctx, o)
-	if ctx.Err() != nil {
-		select {} // err is only the echo of the signal
-	}
-	if err = errors.Join(err, nstest.CloseAll()); err != nil {
-		fmt.Fprintln(os.Stderr, "scale:", err)
-		os.Exit(1)
-	}
-	if !kept {
-		os.Exit(3)
-	}
+	os.Exit(nstest.RunTool("scale", func(ctx context.Context) (bool, error) { return scale(ctx, o) }))
 }
 
 // maxSeconds lets no session be 3 minutes old before the last test that needs it.
 const maxSeconds = 20
+
+// maxInterval lets the clients' session be good for all the time that they are watched.
+const maxInterval = 30
 
 // options are what to measure.
 type options struct {
@@ -73,8 +59,14 @@ type options struct {
 	underWay int     // of the clients of a storm
 	rate     float64 // 0: each test's own
 	length   time.Duration
-	json     string
-	programs []nstest.Program
+	idle     time.Duration // that the most idle peers of the first program are left alone
+	// Peers with a persistent keepalive, in seconds.
+	connected, interval int
+	// Floods beside a stream.
+	floods                []load.Kind
+	rounds, streamSeconds int
+	json                  string
+	programs              []nstest.Program
 }
 
 // parse reads the command line.
@@ -82,26 +74,35 @@ func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("scale", flag.ContinueOnError)
 	sizes := f.String("peers", "1000,10000,60000,200000,1000000", "numbers of idle peers, `list` separated by commas; empty: none")
 	f.IntVar(&o.others, "others", 60_000, "most idle peers for programs other than the first")
-	f.IntVar(&o.clients, "clients", 10_000, "clients of the tests")
+	f.IntVar(&o.clients, "clients", 20_000, "clients of the tests")
 	names := f.String("tests", strings.Join(testNames(), ","), "which tests, `list` separated by commas; empty: none")
 	f.IntVar(&o.underWay, "under-way", 64, "clients of a storm that wait for a response at one time; thousands put the daemon under load")
-	f.Float64Var(&o.rate, "rate", 0, "so many events a `second` in every test; 0: what the test says")
-	seconds := f.Float64("seconds", 3, "length of each test in `seconds`")
-	quick := f.Bool("quick", false, "fewer peers, and tests of half a second: whether it works, and the rough figures")
+	f.Float64Var(&o.rate, "rate", 0, "so many events a `second` in every test and flood; 0: what the test says")
+	idle := f.Float64("idle", 130, "how long the most idle peers are left alone, in `seconds`: Go collects every 120")
+	f.IntVar(&o.connected, "connected", 10_000, "peers with a session and a persistent keepalive; 0: none")
+	f.IntVar(&o.interval, "keepalive", 25, "that keepalive in `seconds`; they are watched for two and a half of it")
+	floods := f.String("floods", "bad-mac1,unknown-key,replays,duplicates", "kinds of floods beside TCP streams, `list` separated by commas; empty: none")
+	seconds := f.Float64("seconds", 5, "length of each test in `seconds`")
+	quick := f.Bool("quick", false, "fewer peers, and all is short: whether it works, and the rough figures")
 	f.StringVar(&o.json, "json", "", "write everything that was measured to this `file`")
 	f.Usage = func() { help(f) }
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	o.rounds, o.streamSeconds = 3, 2
 	if *quick {
-		*sizes, o.clients, *seconds = "1000,100000", 1000, 0.5
-		o.others = 1000
+		*sizes, o.others, o.clients, *seconds = "1000,100000", 1000, 1000, 0.5
+		*idle, o.connected, o.interval, o.rounds, o.streamSeconds = 3, 1000, 5, 1, 1
 	}
+	if o.connected < 0 || o.connected > maxPeers || o.interval < 1 || o.interval > maxInterval || !(*idle >= 0 && *idle <= 3600) {
+		return o, fmt.Errorf("-connected must be from 0 to %d, -keepalive from 1 to %d, and -idle from 0 to 3600", maxPeers, maxInterval)
+	}
+	o.idle = time.Duration(*idle * float64(time.Second))
 	if o.clients < 1 || o.clients > maxPeers || o.underWay < 1 || o.rate < 0 || !(*seconds > 0 && *seconds <= maxSeconds) {
 		return o, fmt.Errorf("-clients must be from 1 to %d, -under-way at least 1, -rate not negative, and -seconds above 0 and at most %d", maxPeers, maxSeconds)
 	}
 	o.length = time.Duration(*seconds * float64(time.Second))
-	return o, o.choose(*sizes, *names, f.Args())
+	return o, o.choose(*sizes, *names, *floods, f.Args())
 }
 
 func help(f *flag.FlagSet) {
@@ -111,11 +112,12 @@ func help(f *flag.FlagSet) {
 	for _, t := range tests {
 		fmt.Fprintf(f.Output(), "  %-18s %s\n", t.name, t.doc)
 	}
+	fmt.Fprintln(f.Output(), "floods:", strings.Join(floodNames(), ", "))
 	fmt.Fprintln(f.Output(), "status: 0 all bounds kept, 1 failed, 2 usage, 3 a bound not kept")
 }
 
 // choose reads the lists and the programs.
-func (o *options) choose(sizes, names string, programs []string) error {
+func (o *options) choose(sizes, names, floods string, programs []string) error {
 	for _, s := range list(sizes) {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > maxPeers {
@@ -130,13 +132,18 @@ func (o *options) choose(sizes, names string, programs []string) error {
 		}
 		o.tests = append(o.tests, tests[i])
 	}
-	for _, s := range programs {
-		name, command, ok := strings.Cut(s, "=")
-		args := strings.Fields(command)
-		if !ok || name == "" || len(args) == 0 {
-			return fmt.Errorf("%q is not NAME=COMMAND", s)
+	for _, name := range list(floods) {
+		if !isFlood(name) {
+			return fmt.Errorf("no flood %q", name)
 		}
-		o.programs = append(o.programs, nstest.Program{Name: name, Args: args})
+		o.floods = append(o.floods, load.Kind(name))
+	}
+	for _, s := range programs {
+		p, err := nstest.ParseProgram(s)
+		if err != nil {
+			return err
+		}
+		o.programs = append(o.programs, p)
 	}
 	return nil
 }
@@ -148,7 +155,11 @@ func list(s string) []string {
 
 // scale measures everything and reports it; kept says whether all bounds are.
 func scale(ctx context.Context, o options) (kept bool, err error) {
-	if err := nstest.Missing("ip"); err != nil {
+	need := []string{"ip"}
+	if len(o.floods) > 0 {
+		need = append(need, "iperf3")
+	}
+	if err := nstest.Missing(need...); err != nil {
 		return false, err
 	}
 	dir, err := os.MkdirTemp("", "culvert-scale-")
@@ -158,15 +169,9 @@ func scale(ctx context.Context, o options) (kept bool, err error) {
 	defer os.RemoveAll(dir)
 	if len(o.programs) == 0 {
 		progress("building culvert, and installing wireguard-go %s unless it is there", nstest.WireGuardGoVersion)
-		ours, err := nstest.Culvert(dir)
-		if err != nil {
+		if o.programs, err = nstest.Programs(dir); err != nil {
 			return false, err
 		}
-		theirs, err := nstest.WireGuardGo()
-		if err != nil {
-			return false, err
-		}
-		o.programs = []nstest.Program{ours, theirs}
 	}
 	r := newResults(&o)
 	failed := r.measure(ctx, &o)
@@ -185,8 +190,12 @@ func (r *results) measure(ctx context.Context, o *options) (failed error) {
 			if i > 0 && n > o.others {
 				continue
 			}
+			idle := min(o.idle, 3*time.Second)
+			if i == 0 && n == slices.Max(o.sizes) {
+				idle = o.idle
+			}
 			progress("%s with %d idle peers", p.Name, n)
-			s, err := measureSize(p, n)
+			s, err := measureSize(p, n, idle)
 			if err != nil {
 				failed = errors.Join(failed, fmt.Errorf("%s with %d idle peers: %w", p.Name, n, err))
 				continue
@@ -194,11 +203,17 @@ func (r *results) measure(ctx context.Context, o *options) (failed error) {
 			r.Sizes = append(r.Sizes, s)
 		}
 	}
-	if len(o.tests) > 0 {
-		events, err := measureEvents(ctx, o)
-		r.Events, failed = events, errors.Join(failed, err)
+	var err [3]error
+	if o.connected > 0 {
+		r.Connected, err[0] = measureConnected(ctx, o)
 	}
-	return failed
+	if len(o.tests) > 0 {
+		r.Events, err[1] = measureEvents(ctx, o)
+	}
+	if len(o.floods) > 0 {
+		r.Floods, err[2] = measureFloods(ctx, o)
+	}
+	return errors.Join(failed, err[0], err[1], err[2])
 }
 
 // progress tells what is being done.

@@ -4,29 +4,28 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"culvert/internal/nstest"
 )
 
-// rival is the name of the program that bounds compare with.
-const rival = "wireguard-go"
-
 // results are all that was measured, as it stands in the JSON.
 type results struct {
-	Date    string  `json:"date"` // RFC 3339
-	Judged  string  `json:"judged"`
-	Against string  `json:"against"` // "" if there is none
-	Sizes   []size  `json:"sizes"`
-	Events  []event `json:"events"`
-	Bounds  []bound `json:"bounds"`
+	Date      string      `json:"date"` // RFC 3339
+	Judged    string      `json:"judged"`
+	Against   string      `json:"against"` // "" if there is none
+	Sizes     []size      `json:"sizes"`
+	Connected []connected `json:"connected"`
+	Events    []event     `json:"events"`
+	Floods    []flooded   `json:"floods"`
+	Bounds    []bound     `json:"bounds"`
 }
 
 // bound is one of the project.
@@ -40,14 +39,11 @@ type bound struct {
 }
 
 func newResults(o *options) *results {
-	r := &results{Date: time.Now().UTC().Format(time.RFC3339), Judged: o.programs[0].Name}
-	if others := o.programs[1:]; len(others) > 0 {
-		r.Against = others[len(others)-1].Name
-		if slices.ContainsFunc(others, func(p nstest.Program) bool { return p.Name == rival }) {
-			r.Against = rival
-		}
+	var names []string
+	for _, p := range o.programs {
+		names = append(names, p.Name)
 	}
-	return r
+	return &results{Date: time.Now().UTC().Format(time.RFC3339), Judged: names[0], Against: nstest.Against(names)}
 }
 
 // size is the largest that was measured with a program; nil if none was.
@@ -60,12 +56,30 @@ func (r *results) size(program string) (largest *size) {
 	return largest
 }
 
+// programs are those that tests were made with.
+func (r *results) programs() (names []string) {
+	for _, e := range r.Events {
+		if !slices.Contains(names, e.Program) {
+			names = append(names, e.Program)
+		}
+	}
+	return names
+}
+
+// event is what a test measured; nil if it was not made.
+func (r *results) event(program, test string) *event {
+	for i := range r.Events {
+		if e := &r.Events[i]; e.Program == program && e.Test == test {
+			return e
+		}
+	}
+	return nil
+}
+
 // micros is the processor time per event of a test; 0 if it was not measured.
 func (r *results) micros(program, test string) float64 {
-	for _, e := range r.Events {
-		if e.Program == program && e.Test == test {
-			return e.Micros
-		}
+	if e := r.event(program, test); e != nil {
+		return e.Micros
 	}
 	return 0
 }
@@ -85,6 +99,17 @@ func (r *results) judge() {
 		add(bound{Name: "peers set per second" + at, Value: ours.PeersPerS, Limit: 200e3, Least: true, Other: theirs.PeersPerS})
 		add(bound{Name: "us to add one" + at, Value: ours.AddMicros, Limit: 1000, Other: theirs.AddMicros})
 		add(bound{Name: "us to remove one" + at, Value: ours.RemoveMicros, Limit: 1000, Other: theirs.RemoveMicros})
+		add(bound{Name: "idle CPU %" + at, Value: ours.IdlePercent, Limit: 0.5, Other: theirs.IdlePercent})
+	}
+	for _, c := range r.Connected {
+		if c.Program != r.Judged || c.Peers != 10_000 || c.Interval != 25 {
+			continue
+		}
+		b := bound{Name: "CPU % of 10000 connected peers, keepalive 25 s", Value: c.Percent, Limit: 0.3}
+		if i := slices.IndexFunc(r.Connected, func(c connected) bool { return c.Program == r.Against }); i >= 0 {
+			b.Other = r.Connected[i].Percent
+		}
+		add(b)
 	}
 	for _, b := range []struct {
 		test         string
@@ -99,6 +124,11 @@ func (r *results) judge() {
 			add(bound{Name: "of " + r.Against + "'s, " + b.test, Value: ours / theirs, Limit: b.ratio, Other: 1})
 		}
 	}
+	for _, f := range r.Floods {
+		if f.Program == r.Judged {
+			add(bound{Name: "TCP left beside " + string(f.Flood), Value: f.Ratio, Least: true, Limit: 0.9, Other: r.ratio(r.Against, f.Flood)})
+		}
+	}
 }
 
 // kept says whether all bounds are.
@@ -106,69 +136,126 @@ func (r *results) kept() bool {
 	return !slices.ContainsFunc(r.Bounds, func(b bound) bool { return !b.Kept })
 }
 
-// number has about three digits that count.
-func number(x float64) string {
-	switch {
-	case x >= 100 || x <= -100:
-		return fmt.Sprintf("%.0f", x)
-	case x >= 10:
-		return fmt.Sprintf("%.1f", x)
-	}
-	return fmt.Sprintf("%.2f", x)
-}
-
 // print writes all of it for people.
-func (r *results) print(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(cells ...any) { fmt.Fprintln(t, strings.TrimSuffix(fmt.Sprintln(cells...), "\n")) }
-	cells := func(format string, args ...any) { row(fmt.Sprintf(format, args...)) }
-	if len(r.Sizes) > 0 {
-		row("idle peers\t\tset s\tpeers/s\tCPU us/peer\tRSS bytes/peer\tget s\tadd us\tremove us\tidle CPU %\t")
+func (r *results) print(w io.Writer) (err error) {
+	for _, t := range []table{r.sizeTable(), r.memory(), r.connectedTable(), r.eventTable(), r.floodTable()} {
+		err = errors.Join(err, t.print(w))
 	}
-	for _, s := range r.Sizes {
-		cells("%d\t%s\t%.2f\t%.0f\t%s\t%.0f\t%.2f\t%.0f\t%.0f\t%.1f\t", s.Peers, s.Program, s.SetSeconds, s.PeersPerS, number(s.SetMicros),
-			s.BytesPerPeer, s.GetSeconds, s.AddMicros, s.RemoveMicros, s.IdlePercent)
-	}
-	if len(r.Sizes) > 0 && len(r.Events) > 0 {
-		fmt.Fprintln(t)
-	}
-	if len(r.Events) > 0 {
-		row("test\t\toffered\tevents\tper s\tCPU us\tprobe lost %\tp50 us\tp99 us\thandshake p50 us\tp99 us\tfailed\tcookies\tRSS MiB\t")
-	}
-	for _, test := range testNames() {
-		for _, e := range r.Events {
-			if e.Test != test {
-				continue
-			}
-			shake := "\t\t\t"
-			if h := e.Handshake; h != nil {
-				shake = fmt.Sprintf("%.0f\t%.0f\t%d\t%d", h.P50, h.P99, h.Failed, h.CookieReplies)
-			}
-			cells("%s\t%s\t%d\t%d\t%.0f\t%s\t%.1f\t%.0f\t%.0f\t%s\t%.1f\t", e.Test, e.Program, e.Offered, e.Events, e.PerS, number(e.Micros),
-				100*float64(e.ProbeLost)/float64(max(1, e.ProbeSent)), e.ProbeP50, e.ProbeP99, shake, float64(e.RSS)/(1<<20))
-		}
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	return r.printRest(w)
+	r.printDetails(w)
+	return errors.Join(err, r.boundTable().print(w))
 }
 
-// printRest writes drops and bounds.
-func (r *results) printRest(w io.Writer) error {
-	fmt.Fprintln(w)
+func (r *results) sizeTable() (t table) {
+	t.row("idle peers", "", "set: peers a second", "CPU us a peer", "RSS: bytes a peer", "get: s", "add, remove one: us", "CPU % when idle", "for s")
+	for _, s := range r.Sizes {
+		t.row(thousands(int64(s.Peers)), s.Program, number(s.PeersPerS), number(s.SetMicros), number(s.BytesPerPeer), number(s.GetSeconds),
+			fmt.Sprintf("%.0f, %.0f", s.AddMicros, s.RemoveMicros), fmt.Sprintf("%.3f", s.IdlePercent), number(s.IdleSeconds))
+	}
+	return t
+}
+
+// memory is the table of the largest numbers of peers of each kind that told what their
+// memory is made up of.
+func (r *results) memory() table {
+	var columns []composition
+	if s := r.size(r.Judged); s != nil && s.Memory != nil {
+		columns = append(columns, composition{"idle", s.Peers, s.Memory})
+	}
+	for _, c := range r.Connected {
+		if c.Memory != nil {
+			columns = append(columns, composition{"connected", c.Peers, c.Memory})
+		}
+	}
 	for _, e := range r.Events {
-		if len(e.Drops) == 0 {
-			continue
+		if e.Memory != nil {
+			columns = append(columns, composition{"after " + e.Test, e.Sessions, e.Memory})
 		}
-		fmt.Fprintf(w, "%s, %s: dropped", e.Program, e.Test)
-		for _, reason := range slices.Sorted(maps.Keys(e.Drops)) {
-			fmt.Fprintf(w, " %s %d", reason, e.Drops[reason])
+	}
+	return memoryTable(columns)
+}
+
+func (r *results) connectedTable() (t table) {
+	t.row("connected peers", "", "keepalive every s", "watched for s", "keepalives", "CPU % of a core", "CPU us a keepalive", "RSS MiB")
+	for _, c := range r.Connected {
+		t.row(thousands(int64(c.Peers)), c.Program, fmt.Sprint(c.Interval), number(c.Seconds), thousands(c.Keepalives),
+			fmt.Sprintf("%.3f", c.Percent), number(c.Micros), number(mebi(c.RSS)))
+	}
+	return t
+}
+
+// eventTable has a row for each test, and the programs side by side.
+func (r *results) eventTable() (t table) {
+	programs := r.programs()
+	head := []string{""}
+	for _, column := range []string{"CPU us an event", "echo: lost %; p50, p99 ms"} {
+		for _, p := range programs {
+			head = append(head, column+", "+p)
 		}
-		fmt.Fprintln(w)
+	}
+	t.row(head...)
+	for _, test := range testNames() {
+		cells := []string{test}
+		for _, column := range []func(e *event) string{
+			func(e *event) string { return number(e.Micros) },
+			func(e *event) string {
+				lost := 100 * float64(e.ProbeLost) / float64(max(1, e.ProbeSent))
+				return fmt.Sprintf("%.1f; %s, %s", lost, number(e.ProbeP50/1e3), number(e.ProbeP99/1e3))
+			},
+		} {
+			for _, p := range programs {
+				cell := ""
+				if e := r.event(p, test); e != nil {
+					cell = column(e)
+				}
+				cells = append(cells, cell)
+			}
+		}
+		if slices.ContainsFunc(programs, func(p string) bool { return r.event(p, test) != nil }) {
+			t.row(cells...)
+		}
+	}
+	return t
+}
+
+func (r *results) floodTable() (t table) {
+	t.row("TCP beside a flood", "", "datagrams a second", "flood elsewhere: Gbit/s", "flooded: Gbit/s", "ratio", "of each round")
+	for _, f := range r.Floods {
+		var each []string
+		for _, x := range f.Ratios {
+			each = append(each, number(x))
+		}
+		t.row(string(f.Flood), f.Program, number(f.PerS), number(f.Aside), number(f.At), number(f.Ratio), strings.Join(each, " "))
+	}
+	return t
+}
+
+// printDetails writes a line for each test.
+func (r *results) printDetails(w io.Writer) {
+	for _, e := range r.Events {
+		fmt.Fprintf(w, "%s, %s: offered %d, %.0f events a second, RSS %s MiB", e.Program, e.Test, e.Offered, e.PerS, number(mebi(e.RSS)))
+		if h := e.Handshake; h != nil {
+			fmt.Fprintf(w, ", handshake p50 %s p99 %s ms, %d failed, %d cookies", number(h.P50/1e3), number(h.P99/1e3), h.Failed, h.CookieReplies)
+		}
+		printDrops(w, e.Drops, e.SocketDrops)
+	}
+	for _, f := range r.Floods {
+		fmt.Fprintf(w, "%s, TCP beside %s", f.Program, f.Flood)
+		printDrops(w, f.Drops, f.SocketDrops)
 	}
 	fmt.Fprintln(w)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+}
+
+// printDrops ends a line with what was dropped.
+func printDrops(w io.Writer, drops map[string]uint64, socket int64) {
+	fmt.Fprintf(w, "; dropped: socket %d", socket)
+	for _, reason := range slices.Sorted(maps.Keys(drops)) {
+		fmt.Fprintf(w, " %s %d", reason, drops[reason])
+	}
+	fmt.Fprintln(w)
+}
+
+func (r *results) boundTable() (t table) {
+	t.row("bound", "", "", "is", "", r.Against)
 	for _, b := range r.Bounds {
 		verdict, sign, other := "FAIL", "<=", ""
 		if b.Kept {
@@ -178,12 +265,14 @@ func (r *results) printRest(w io.Writer) error {
 			sign = ">="
 		}
 		if b.Other > 0 {
-			other = r.Against + " " + number(b.Other)
+			other = number(b.Other)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s %s\t%s\n", verdict, b.Name, number(b.Value), sign, number(b.Limit), other)
+		t.row(b.Name, sign, number(b.Limit), number(b.Value), verdict, other)
 	}
-	return t.Flush()
+	return t
 }
+
+func mebi(n int64) float64 { return float64(n) / (1 << 20) }
 
 // write writes everything as JSON.
 func (r *results) write(file string) error {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -18,9 +19,11 @@ const (
 	port    = 51820
 	innerIP = "100.64.0.1/10" // of the daemon's system
 	settle  = time.Second     // after a request, for what it leaves to do
-	idling  = 3 * time.Second // for the processor time of an idle daemon
 	changes = 20              // peers added, and removed, one by one
 )
+
+// nearIP is that without the length of the prefix.
+var nearIP = netip.MustParsePrefix(innerIP).Addr()
 
 // size is what so many idle peers cost.
 type size struct {
@@ -33,6 +36,8 @@ type size struct {
 	AddMicros    float64 `json:"add_us"`    // one among them, the median
 	RemoveMicros float64 `json:"remove_us"` // likewise
 	IdlePercent  float64 `json:"idle_cpu_percent"`
+	IdleSeconds  float64 `json:"idle_seconds"` // that it was idle for
+	Memory       []part  `json:"memory,omitempty"`
 	SetMicros    float64 `json:"set_cpu_us_per_peer"`
 }
 
@@ -42,15 +47,20 @@ func start(p nstest.Program) (lab *nstest.Lab, h *nstest.Host, err error) {
 		return nil, nil, err
 	}
 	if h, err = lab.NewHost("daemon"); err == nil {
-		err = h.StartDaemon(p)
-	}
-	if err == nil {
-		err = h.IP(nstest.AddAddress(innerIP, h.WG), "link set "+h.WG+" up")
+		err = bringUp(h, p, innerIP)
 	}
 	if err != nil {
 		lab.Close()
 	}
 	return lab, h, err
+}
+
+// bringUp starts a daemon, with that inner address.
+func bringUp(h *nstest.Host, p nstest.Program, inner string) error {
+	if err := h.StartDaemon(p); err != nil {
+		return err
+	}
+	return h.IP(nstest.AddAddress(inner, h.WG), "link set "+h.WG+" up")
 }
 
 // listening waits until the daemon's port is bound.
@@ -75,8 +85,8 @@ func someone(r *rand.Rand, i int) peer {
 	return p
 }
 
-// measureSize measures a program with n idle peers.
-func measureSize(p nstest.Program, n int) (s size, err error) {
+// measureSize measures a program with n idle peers, that are left alone for so long.
+func measureSize(p nstest.Program, n int, idle time.Duration) (s size, err error) {
 	lab, h, err := start(p)
 	if err != nil {
 		return s, err
@@ -94,22 +104,14 @@ func measureSize(p nstest.Program, n int) (s size, err error) {
 		return s, fmt.Errorf("setting: %w", err)
 	}
 	time.Sleep(settle)
-	idle, err := cpu(pid)
-	if err != nil {
+	s.BytesPerPeer, s.Memory = float64(rss(pid)-before)/float64(n), ask(h).Memory
+	if err := s.idle(pid, idle); err != nil {
 		return s, err
 	}
-	begin := time.Now()
-	time.Sleep(idling)
-	after, err := cpu(pid)
-	if err != nil {
-		return s, err
-	}
-	s.IdlePercent = 100 * (after - idle).Seconds() / time.Since(begin).Seconds()
-	s.BytesPerPeer = float64(rss(pid)-before) / float64(n)
 	if err := s.change(u, r); err != nil {
 		return s, err
 	}
-	begin = time.Now()
+	begin := time.Now()
 	got, err := u.peers()
 	if err == nil && got != n {
 		err = fmt.Errorf("it has %d peers", got)
@@ -120,6 +122,20 @@ func measureSize(p nstest.Program, n int) (s size, err error) {
 	}
 	u.close()
 	return s, lab.Close()
+}
+
+// idle leaves the daemon alone.
+func (s *size) idle(pid int, length time.Duration) error {
+	before, err := cpu(pid)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	time.Sleep(length)
+	after, err := cpu(pid)
+	s.IdleSeconds = time.Since(begin).Seconds()
+	s.IdlePercent = 100 * (after - before).Seconds() / s.IdleSeconds
+	return err
 }
 
 // set sets all in one request.
@@ -170,6 +186,6 @@ func (s *size) change(u *uapi, r *rand.Rand) error {
 }
 
 // median is the middle one, or the later of the two middle ones; all has some.
-func median(all []time.Duration) time.Duration { return slices.Sorted(slices.Values(all))[len(all)/2] }
+func median[T cmp.Ordered](all []T) T { return slices.Sorted(slices.Values(all))[len(all)/2] }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

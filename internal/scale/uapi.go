@@ -42,9 +42,10 @@ func (u *uapi) close() { u.conn.Close() }
 
 // peer is what is set of a peer.
 type peer struct {
-	key      config.PublicKey
-	inner    netip.Addr
-	endpoint netip.AddrPort // invalid: none
+	key       config.PublicKey
+	inner     netip.Addr
+	endpoint  netip.AddrPort // invalid: none
+	keepalive int            // persistent, in seconds; 0: none
 }
 
 // put adds to the request. Errors of the writer are found by end.
@@ -63,6 +64,9 @@ func (u *uapi) putPeer(p peer) {
 	b = append(netip.AddrFrom16(v6).AppendTo(b), "/128\n"...)
 	if p.endpoint.IsValid() {
 		b = append(p.endpoint.AppendTo(append(b, "endpoint="...)), '\n')
+	}
+	if p.keepalive > 0 {
+		b = append(strconv.AppendInt(append(b, "persistent_keepalive_interval="...), int64(p.keepalive), 10), '\n')
 	}
 	u.line = b
 	u.w.Write(b)

@@ -1,0 +1,121 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"culvert/internal/load"
+	"culvert/internal/nstest"
+)
+
+// connected is what peers cost that have a session and a persistent keepalive, and are
+// else quiet.
+type connected struct {
+	Program    string  `json:"program"`
+	Peers      int     `json:"peers"`
+	Interval   int     `json:"keepalive_seconds"`
+	Seconds    float64 `json:"window_seconds"`
+	Keepalives int64   `json:"keepalives"` // that came to the clients in that time
+	Percent    float64 `json:"cpu_percent"`
+	Micros     float64 `json:"cpu_us_per_keepalive"`
+	RSS        int64   `json:"rss_bytes"`
+	Memory     []part  `json:"memory,omitempty"`
+}
+
+// letIn is how long all clients may take to get their session.
+const letIn = time.Minute
+
+// quiet is a daemon with clients that are.
+type quiet struct {
+	h       *nstest.Host
+	clients *load.Clients
+	rest    *load.Rest
+}
+
+// measureConnected measures all programs at the same time: they do next to nothing. The
+// time is two intervals, from the middle of one on, so that each client gets two keepalives.
+func measureConnected(ctx context.Context, o *options) (all []connected, err error) {
+	var daemons []*quiet
+	defer func() {
+		for _, q := range daemons {
+			err = errors.Join(err, q.close())
+		}
+	}()
+	for _, p := range o.programs {
+		progress("%s: %d clients get a session", p.Name, o.connected)
+		q, err := startQuiet(ctx, p, o)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		daemons = append(daemons, q)
+	}
+	interval := time.Duration(o.interval) * time.Second
+	progress("all are quiet for %v", 5*interval/2)
+	all, failed := make([]connected, len(daemons)), make([]error, len(daemons))
+	var wg sync.WaitGroup
+	for i, q := range daemons {
+		wg.Go(func() { // ends after the intervals, or with ctx
+			all[i], failed[i] = q.measure(ctx, interval)
+			all[i].Program, all[i].Peers, all[i].Interval = o.programs[i].Name, o.connected, o.interval
+		})
+	}
+	wg.Wait()
+	return all, errors.Join(failed...)
+}
+
+// startQuiet gives all clients a session.
+func startQuiet(ctx context.Context, p nstest.Program, o *options) (q *quiet, err error) {
+	lab, h, err := start(p)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lab.Close()
+		}
+	}()
+	q = &quiet{h: h}
+	if q.clients, err = configure(h, o.connected, o.interval); err != nil {
+		return nil, err
+	}
+	return q, h.Do(func() error {
+		r, err := q.clients.Storm(ctx, load.StormOptions{Count: o.connected, UnderWay: o.underWay, Begin: letIn, Grace: letIn})
+		if err == nil && r.Done < o.connected {
+			err = fmt.Errorf("only %d of %d clients have a session after %v", r.Done, o.connected, r.Elapsed)
+		}
+		if err == nil {
+			q.rest, err = q.clients.NewRest(ctx)
+		}
+		return err
+	})
+}
+
+func (q *quiet) close() error {
+	q.rest.Close()
+	return q.h.Lab().Close()
+}
+
+func (q *quiet) measure(ctx context.Context, interval time.Duration) (c connected, err error) {
+	if _, err := q.rest.Count(ctx, interval/2); err != nil {
+		return c, err
+	}
+	before, err := cpu(q.h.Daemon.PID)
+	if err != nil {
+		return c, err
+	}
+	begin := time.Now()
+	if c.Keepalives, err = q.rest.Count(ctx, 2*interval); err != nil {
+		return c, err
+	}
+	c.Seconds = time.Since(begin).Seconds()
+	after, err := cpu(q.h.Daemon.PID)
+	c.Percent = 100 * (after - before).Seconds() / c.Seconds
+	c.Micros = perEvent(after-before, 0, 0, c.Keepalives)
+	c.RSS, c.Memory = rss(q.h.Daemon.PID), ask(q.h).Memory
+	return c, err
+}
