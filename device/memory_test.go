@@ -62,15 +62,15 @@ func TestIdlePeersAreSmall(t *testing.T) {
 	})
 }
 
-// What a device says that it keeps is what the heap has grown by, to a tenth: of idle
-// peers, and of sessions.
+// What a device says that it keeps is what the heap has grown by, to 8 %:
+// of idle peers, and of sessions.
 func TestHoldings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, Options{})
 		check := func(what string, before, said int64) {
 			t.Helper()
 			grown, told := heap()-before, p.a.bytes()-said
-			if ratio := float64(told) / float64(grown); ratio < 0.9 || ratio > 1.1 {
+			if ratio := float64(told) / float64(grown); ratio < 0.92 || ratio > 1.08 {
 				t.Errorf("%s: %d bytes are told of %d: %+v", what, told, grown, p.a.d.Holdings())
 			}
 		}

@@ -81,6 +81,10 @@ func TestMemoryParts(t *testing.T) {
 		bytes["other_objects"] < 1<<16 || bytes["runtime"] < 1<<16 || bytes["heap_fragments"] <= 0 || len(parts) != 9 {
 		t.Errorf("a sum of %d: %+v", sum, parts)
 	}
+	held := memoryParts(resident, files, packets, []device.Holding{{Kind: "peers", Count: 2, Bytes: 1 << 40}})
+	if other := held[1]; other.Kind != "other_objects" || other.Bytes > -1<<39 {
+		t.Errorf("what the device has is counted twice: %+v", held)
+	}
 	for _, none := range [][]part{memoryParts(resident, files, packets, nil), memoryParts(0, 0, packets, []device.Holding{{}})} {
 		if none != nil {
 			t.Errorf("what is not known is told: %+v", none)
