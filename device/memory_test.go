@@ -98,6 +98,9 @@ func TestHoldings(t *testing.T) {
 			if count, ok := want[h.Kind]; ok && h.Count != count {
 				t.Errorf("%s: %d, want %d", h.Kind, h.Count, count)
 			}
+			if h.Kind == "allowed_ip_lists" && h.Bytes < n*2*24 {
+				t.Errorf("lists of two prefixes have %d bytes each", h.Bytes/n)
+			}
 		}
 		for j := range i {
 			p.a.d.index.release(j)

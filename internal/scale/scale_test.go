@@ -124,7 +124,8 @@ func TestJudge(t *testing.T) {
 	if alone.judge(); !alone.kept() || len(alone.Bounds) != 5 {
 		t.Errorf("without a nstest.Rival, just so: %+v", alone.Bounds)
 	}
-	if short := (&results{Judged: "culvert", Connected: []connected{{Program: "culvert", Peers: 1000, Interval: 5, Percent: 9}}}); !short.kept() {
+	short := &results{Judged: "culvert", Connected: []connected{{Program: "culvert", Peers: 10000, Interval: 5, Percent: 9}, {Program: "culvert", Peers: 1000, Interval: 25, Percent: 9}}}
+	if short.judge(); !short.kept() {
 		t.Error("another interval is judged")
 	}
 	if none := new(results); !none.kept() {
