@@ -59,8 +59,8 @@ bench: build ## throughput, latency, CPU and memory beside wireguard-go; needs r
 	CULVERT=$(CURDIR)/bin/culvert bin/bench $(BENCH)
 
 # SCALE are its arguments: SCALE=-help lists them, SCALE=-quick is the short one.
-scale: build ## what up to a million peers cost, idle, in storms and under floods, beside wireguard-go; needs root
-	scripts/deps ip
+scale: build ## what up to a million peers cost, idle, connected, in storms and under floods, beside wireguard-go; needs root
+	scripts/deps ip iperf3
 	$(GO) build -o bin/scale ./internal/scale
 	CULVERT=$(CURDIR)/bin/culvert bin/scale $(SCALE)
 

@@ -130,14 +130,14 @@ func TestRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.NewRest(t.Context()); err == nil {
+	if _, err := c.NewRest(t.Context(), time.Second); err == nil {
 		t.Fatal("they rest without a session")
 	}
 	for i := range 2 { // not the third
 		keys, _ := noisetest.Keypairs(t, uint64(i))
 		c.all[i].keys = keys
 	}
-	r, err := c.NewRest(t.Context())
+	r, err := c.NewRest(t.Context(), time.Second)
 	if err != nil {
 		t.Skip(err) // no 127.0.0.0/8 on this system's loopback
 	}

@@ -4,7 +4,7 @@ package load
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"culvert/noise"
@@ -17,22 +17,18 @@ type Rest struct {
 	in *inbox
 }
 
-// settleRate is how many clients a second move to their place of rest: few enough for
-// the buffer of a daemon's socket.
-const settleRate = 20_000
-
 // NewRest has all clients that have a session send a keepalive each, from one socket, so
-// that the daemon knows where they are, and then nothing any more. It must be called in
-// the daemon's namespace.
-func (c *Clients) NewRest(ctx context.Context) (*Rest, error) {
+// that the daemon knows where they are, and then nothing any more. It takes that long, over
+// which they are spread evenly. It must be called in the daemon's namespace.
+func (c *Clients) NewRest(ctx context.Context, over time.Duration) (*Rest, error) {
 	s, err := newSocket()
 	if err != nil {
 		return nil, err
 	}
 	n := c.Sessions()
-	sent, err := c.traffic(ctx, s, func(int) []byte { return nil }, settleRate, int64(n), time.Hour)
+	sent, err := c.traffic(ctx, s, func(int) []byte { return nil }, float64(n)/over.Seconds(), int64(n), 2*over)
 	if err == nil && sent.Datagrams != int64(n) {
-		err = errors.New("not all clients have moved")
+		err = fmt.Errorf("only %d of %d clients have moved", sent.Datagrams, n)
 	}
 	if err != nil {
 		s.close()

@@ -34,16 +34,15 @@ const letIn = time.Minute
 type quiet struct {
 	h       *nstest.Host
 	clients *load.Clients
-	rest    *load.Rest
 }
 
 // measureConnected measures all programs at the same time: they do next to nothing. The
-// time is two intervals, from the middle of one on, so that each client gets two keepalives.
+// time is two intervals, so that each client gets two keepalives.
 func measureConnected(ctx context.Context, o *options) (all []connected, err error) {
 	var daemons []*quiet
 	defer func() {
 		for _, q := range daemons {
-			err = errors.Join(err, q.close())
+			err = errors.Join(err, q.h.Lab().Close())
 		}
 	}()
 	for _, p := range o.programs {
@@ -55,7 +54,7 @@ func measureConnected(ctx context.Context, o *options) (all []connected, err err
 		daemons = append(daemons, q)
 	}
 	interval := time.Duration(o.interval) * time.Second
-	progress("all are quiet for %v", 5*interval/2)
+	progress("all come to rest in %v, and are watched for %v", interval, 2*interval)
 	all, failed := make([]connected, len(daemons)), make([]error, len(daemons))
 	var wg sync.WaitGroup
 	for i, q := range daemons {
@@ -88,28 +87,25 @@ func startQuiet(ctx context.Context, p nstest.Program, o *options) (q *quiet, er
 		if err == nil && r.Done < o.connected {
 			err = fmt.Errorf("only %d of %d clients have a session after %v", r.Done, o.connected, r.Elapsed)
 		}
-		if err == nil {
-			q.rest, err = q.clients.NewRest(ctx)
-		}
 		return err
 	})
 }
 
-func (q *quiet) close() error {
-	q.rest.Close()
-	return q.h.Lab().Close()
-}
-
 func (q *quiet) measure(ctx context.Context, interval time.Duration) (c connected, err error) {
-	if _, err := q.rest.Count(ctx, interval/2); err != nil {
+	var rest *load.Rest
+	if err := q.h.Do(func() (err error) {
+		rest, err = q.clients.NewRest(ctx, interval)
+		return err
+	}); err != nil {
 		return c, err
 	}
+	defer rest.Close()
 	before, err := cpu(q.h.Daemon.PID)
 	if err != nil {
 		return c, err
 	}
 	begin := time.Now()
-	if c.Keepalives, err = q.rest.Count(ctx, 2*interval); err != nil {
+	if c.Keepalives, err = rest.Count(ctx, 2*interval); err != nil {
 		return c, err
 	}
 	c.Seconds = time.Since(begin).Seconds()
