@@ -52,8 +52,8 @@ type hello struct {
 	msg    [noise.InitiationSize]byte
 }
 
-// MaxClients is how many sources there are.
-const MaxClients = 1 << 22
+// MaxClients is how many inner and outer addresses there are.
+const MaxClients = 1<<22 - 2
 
 // New makes n clients, whose keys depend on the seed alone.
 func New(hub Hub, seed uint64, n int) (*Clients, error) {

@@ -43,8 +43,10 @@ func TestKeysFollowFromTheSeed(t *testing.T) {
 	if len(seen) != 40 {
 		t.Errorf("40 clients have %d keys", len(seen))
 	}
-	if _, err := New(hub, 1, 0); err == nil {
-		t.Error("no client is no error")
+	for _, n := range []int{0, MaxClients + 1} {
+		if _, err := New(hub, 1, n); err == nil {
+			t.Errorf("%d clients are no error", n)
+		}
 	}
 }
 
@@ -54,7 +56,7 @@ func TestAddresses(t *testing.T) {
 		i            int
 		inner, outer string
 	}{
-		{0, "100.64.0.2", "127.64.0.2"}, {254, "100.64.1.0", "127.64.1.0"}, {MaxClients - 3, "100.127.255.255", "127.127.255.255"},
+		{0, "100.64.0.2", "127.64.0.2"}, {254, "100.64.1.0", "127.64.1.0"}, {MaxClients - 1, "100.127.255.255", "127.127.255.255"},
 	} {
 		if got := c.Inner(a.i).String(); got != a.inner {
 			t.Errorf("inner address of %d: %s", a.i, got)
@@ -64,7 +66,7 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	last := stranger(ring - 1)
-	if stranger(0) != netip.MustParseAddr("127.128.0.1") || !last.IsLoopback() || last.Compare(c.Outer(MaxClients-3)) <= 0 {
+	if stranger(0) != netip.MustParseAddr("127.128.0.1") || !last.IsLoopback() || last.Compare(c.Outer(MaxClients-1)) <= 0 {
 		t.Errorf("strangers are from %v to %v", stranger(0), last)
 	}
 }

@@ -204,11 +204,7 @@ func (c *Clients) talk(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	initiation := slices.Clone(c.all[0].hello.msg[:])
-	r, err := c.Storm(ctx, StormOptions{Count: 1, UnderWay: 1, Begin: time.Second, Grace: 2 * retransmit})
-	if err == nil && r.Done == 0 {
-		err = errors.New("the daemon gives client 0 no session")
-	}
-	return initiation, err
+	return initiation, c.session(ctx, 0)
 }
 
 // Traffic has all clients that have a session send a packet in turn, so many a second

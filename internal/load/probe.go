@@ -5,7 +5,6 @@ package load
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -36,13 +35,7 @@ func (c *Clients) NewProbe(ctx context.Context, i int, to netip.Addr) (*Probe, e
 
 // Renew begins a new session: one is good for 3 minutes. It must be called in the
 // daemon's namespace.
-func (p *Probe) Renew(ctx context.Context) error {
-	r, err := p.c.Storm(ctx, StormOptions{First: p.i, Count: 1, UnderWay: 1, Begin: time.Second, Grace: 2 * retransmit})
-	if err == nil && r.Done == 0 {
-		err = errors.New("the daemon gives the probe no session")
-	}
-	return err
-}
+func (p *Probe) Renew(ctx context.Context) error { return p.c.session(ctx, p.i) }
 
 // ProbeResult is how it fared.
 type ProbeResult struct {

@@ -75,6 +75,15 @@ func (c *Clients) Storm(ctx context.Context, o StormOptions) (StormResult, error
 	return t.r, err
 }
 
+// session has one client begin a session.
+func (c *Clients) session(ctx context.Context, i int) error {
+	r, err := c.Storm(ctx, StormOptions{First: i, Count: 1, UnderWay: 1, Begin: time.Second, Grace: 2 * retransmit})
+	if err == nil && r.Done == 0 {
+		err = fmt.Errorf("the daemon gives client %d no session", i)
+	}
+	return err
+}
+
 func (t *storm) run(ctx context.Context) error {
 	var got []received
 	for {

@@ -23,6 +23,7 @@ type connected struct {
 	Keepalives int64   `json:"keepalives"` // that came to the clients in that time
 	Percent    float64 `json:"cpu_percent"`
 	Micros     float64 `json:"cpu_us_per_keepalive"`
+	LookUps    int64   `json:"route_look_ups"` // whether a source address is still right, where the daemon tells
 	RSS        int64   `json:"rss_bytes"`
 	Memory     []part  `json:"memory,omitempty"`
 }
@@ -100,6 +101,7 @@ func (q *quiet) measure(ctx context.Context, interval time.Duration) (c connecte
 		return c, err
 	}
 	defer rest.Close()
+	looked := ask(q.h).Sockets.RouteChecks
 	before, err := cpu(q.h.Daemon.PID)
 	if err != nil {
 		return c, err
@@ -112,6 +114,7 @@ func (q *quiet) measure(ctx context.Context, interval time.Duration) (c connecte
 	after, err := cpu(q.h.Daemon.PID)
 	c.Percent = 100 * (after - before).Seconds() / c.Seconds
 	c.Micros = perEvent(after-before, 0, 0, c.Keepalives)
-	c.RSS, c.Memory = rss(q.h.Daemon.PID), ask(q.h).Memory
+	last := ask(q.h)
+	c.RSS, c.Memory, c.LookUps = rss(q.h.Daemon.PID), last.Memory, last.Sockets.RouteChecks-looked
 	return c, err
 }

@@ -4,13 +4,11 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
-	"culvert/device/config"
 	"culvert/internal/load"
 	"culvert/internal/nstest"
 	"culvert/tun/tuntest"
@@ -163,46 +161,6 @@ func (b *bench) close() error {
 	return b.h.Lab().Close()
 }
 
-// configure configures a daemon with so many clients, which have that persistent keepalive
-// in seconds, and others.
-func configure(h *nstest.Host, n, keepalive int, others ...peer) (*load.Clients, error) {
-	var private config.PrivateKey
-	if _, err := base64.StdEncoding.Decode(private[:], []byte(h.Private)); err != nil {
-		return nil, err
-	}
-	hub := load.Hub{Public: publicKey(h), Addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
-	var c *load.Clients
-	if n > 0 {
-		var err error
-		if c, err = load.New(hub, 1, n); err != nil {
-			return nil, err
-		}
-	}
-	u, err := dial(h.WG)
-	if err != nil {
-		return nil, err
-	}
-	defer u.close()
-	u.putInterface(private, port)
-	for i := range n {
-		u.putPeer(peer{key: c.Public(i), inner: c.Inner(i), keepalive: keepalive})
-	}
-	for _, p := range others {
-		u.putPeer(p)
-	}
-	if err := u.set(); err != nil {
-		return nil, err
-	}
-	return c, listening(h)
-}
-
-func publicKey(h *nstest.Host) (k config.PublicKey) {
-	if _, err := base64.StdEncoding.Decode(k[:], []byte(h.Public)); err != nil {
-		panic("BUG: not a key: " + h.Public)
-	}
-	return k
-}
-
 // newBench configures the daemon with all clients, and the probe as the last of them.
 func newBench(ctx context.Context, h *nstest.Host, o *options) (b *bench, err error) {
 	b = &bench{h: h, length: o.length, underWay: o.underWay}
@@ -350,9 +308,6 @@ func flood(kind load.Kind) func(context.Context, *bench, float64) (outcome, erro
 		return outcome{offered: s.Datagrams, elapsed: s.Elapsed}, err
 	}
 }
-
-// sinkPort is where the system takes the clients' packets, and nobody reads them.
-const sinkPort = 9
 
 // packet is a small one from a client to the sink.
 func (b *bench) packet(i int) []byte {

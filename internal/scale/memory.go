@@ -18,8 +18,11 @@ type part struct {
 
 // told is what we read of the status of a daemon; nothing of one that tells none.
 type told struct {
-	Drops  map[string]uint64
-	Memory []part
+	Drops   map[string]uint64
+	Memory  []part
+	Sockets struct {
+		RouteChecks int64 `json:"route_checks"`
+	}
 }
 
 func ask(h *nstest.Host) (s told) {

@@ -175,9 +175,9 @@ func (r *results) memory() table {
 }
 
 func (r *results) connectedTable() (t table) {
-	t.row("connected peers", "", "keepalive every s", "watched for s", "keepalives", "CPU % of a core", "CPU us a keepalive", "RSS MiB")
+	t.row("connected peers", "", "keepalive every s", "watched for s", "keepalives", "route look-ups", "CPU % of a core", "CPU us a keepalive", "RSS MiB")
 	for _, c := range r.Connected {
-		t.row(thousands(int64(c.Peers)), c.Program, fmt.Sprint(c.Interval), number(c.Seconds), thousands(c.Keepalives),
+		t.row(thousands(int64(c.Peers)), c.Program, fmt.Sprint(c.Interval), number(c.Seconds), thousands(c.Keepalives), thousands(c.LookUps),
 			fmt.Sprintf("%.3f", c.Percent), number(c.Micros), number(mebi(c.RSS)))
 	}
 	return t

@@ -85,7 +85,7 @@ func sample() *results {
 			{Program: nstest.Rival, Peers: 1000, PeersPerS: 9, BytesPerPeer: 20000, AddMicros: 1},
 		},
 		Connected: []connected{
-			{Program: "culvert", Peers: 10000, Interval: 25, Seconds: 50, Keepalives: 20000, Percent: 0.27, Micros: 6.75, RSS: 20 << 20},
+			{Program: "culvert", Peers: 10000, Interval: 25, Seconds: 50, Keepalives: 20000, LookUps: 9, Percent: 0.27, Micros: 6.75, RSS: 20 << 20},
 			{Program: nstest.Rival, Peers: 10000, Interval: 25, Percent: 0.5},
 		},
 		Floods: []flooded{
@@ -148,7 +148,7 @@ func TestPrint(t *testing.T) {
 		"| keypairs | | 400 |",
 		"| sum: RSS | 415 | 816 |",
 		"| of peers | 100,000 | 1,000 |",
-		"| 10,000 | culvert | 25 | 50.0 | 20,000 | 0.270 | 6.75 | 20.0 |",
+		"| 10,000 | culvert | 25 | 50.0 | 20,000 | 9 | 0.270 | 6.75 | 20.0 |",
 		"| handshakes | 150 | 300 | 0.0; 0.00, 0.00 | 10.0; 0.00, 0.00 |",
 		"| bad-mac1 | 1.25 | | 0.0; 0.00, 0.00 | |",
 		"| bad-mac1 | culvert | 123,456 | 4.00 | 3.50 | 0.88 | 0.85 0.88 0.90 |",

@@ -16,14 +16,9 @@ import (
 )
 
 const (
-	port    = 51820
-	innerIP = "100.64.0.1/10" // of the daemon's system
-	settle  = time.Second     // after a request, for what it leaves to do
-	changes = 20              // peers added, and removed, one by one
+	settle  = time.Second // after a request, for what it leaves to do
+	changes = 20          // peers added, and removed, one by one
 )
-
-// nearIP is that without the length of the prefix.
-var nearIP = netip.MustParsePrefix(innerIP).Addr()
 
 // size is what so many idle peers cost.
 type size struct {
@@ -39,36 +34,6 @@ type size struct {
 	IdleSeconds  float64 `json:"idle_seconds"` // that it was idle for
 	Memory       []part  `json:"memory,omitempty"`
 	SetMicros    float64 `json:"set_cpu_us_per_peer"`
-}
-
-// start makes a lab with a daemon that is up and has no peers.
-func start(p nstest.Program) (lab *nstest.Lab, h *nstest.Host, err error) {
-	if lab, err = nstest.New(); err != nil {
-		return nil, nil, err
-	}
-	if h, err = lab.NewHost("daemon"); err == nil {
-		err = bringUp(h, p, innerIP)
-	}
-	if err != nil {
-		lab.Close()
-	}
-	return lab, h, err
-}
-
-// bringUp starts a daemon, with that inner address.
-func bringUp(h *nstest.Host, p nstest.Program, inner string) error {
-	if err := h.StartDaemon(p); err != nil {
-		return err
-	}
-	return h.IP(nstest.AddAddress(inner, h.WG), "link set "+h.WG+" up")
-}
-
-// listening waits until the daemon's port is bound.
-func listening(h *nstest.Host) error {
-	if !nstest.Eventually(10*time.Second, func() bool { return h.Bound("udp", port) }) {
-		return fmt.Errorf("port %d is not bound", port)
-	}
-	return nil
 }
 
 // someone is an idle peer. Any 32 bytes are a public key.

@@ -162,7 +162,7 @@ func TestConnected(t *testing.T) {
 	if err != nil || len(all) != 1 {
 		t.Fatal(all, err)
 	}
-	if c := all[0]; c.Keepalives < 30 || c.Keepalives > 90 || c.Seconds < 2 || c.RSS <= 0 || len(c.Memory) == 0 || c.Program != "culvert" || c.Peers != 30 {
+	if c := all[0]; c.Keepalives < 30 || c.Keepalives > 90 || c.Seconds < 2 || c.RSS <= 0 || len(c.Memory) == 0 || c.LookUps < 0 || c.LookUps > c.Keepalives || c.Program != "culvert" || c.Peers != 30 {
 		t.Errorf("%+v", c)
 	}
 }

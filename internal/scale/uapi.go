@@ -13,11 +13,12 @@ import (
 	"time"
 
 	"culvert/device/config"
+	"culvert/internal/load"
 	"culvert/internal/nstest"
 )
 
-// maxPeers is how many addresses there are for peers (100.64.0.0/10).
-const maxPeers = 1<<22 - 4
+// maxPeers leaves an address for the probe and one for the far end of the tunnel.
+const maxPeers = load.MaxClients - 2
 
 // answerTime is how long a daemon may take for an answer.
 const answerTime = 2 * time.Minute
