@@ -80,7 +80,7 @@ func parse(args []string) (o options, err error) {
 	f.Float64Var(&o.rate, "rate", 0, "so many events a `second` in every test and flood; 0: what the test says")
 	idle := f.Float64("idle", 130, "how long the most idle peers are left alone, in `seconds`: Go collects every 120")
 	f.IntVar(&o.connected, "connected", 10_000, "peers with a session and a persistent keepalive; 0: none")
-	f.IntVar(&o.interval, "keepalive", 25, "that keepalive in `seconds`; they are watched for two of it")
+	f.IntVar(&o.interval, "keepalive", 25, "that keepalive in `seconds`; they are watched for two of it, after two more")
 	floods := f.String("floods", "bad-mac1,unknown-key,replays,duplicates", "kinds of floods beside TCP streams, `list` separated by commas; empty: none")
 	seconds := f.Float64("seconds", 5, "length of each test in `seconds`")
 	quick := f.Bool("quick", false, "fewer peers, and all is short: whether it works, and the rough figures")
