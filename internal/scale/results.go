@@ -154,8 +154,8 @@ func (r *results) sizeTable() (t table) {
 	return t
 }
 
-// memory is the table of the largest numbers of peers of each kind that told what their
-// memory is made up of.
+// memory is the table of what the memory is made up of: of the most idle peers, the
+// connected ones, and the clients after the last storm.
 func (r *results) memory() table {
 	var columns []composition
 	if s := r.size(r.Judged); s != nil && s.Memory != nil {
@@ -166,10 +166,14 @@ func (r *results) memory() table {
 			columns = append(columns, composition{"connected", c.Peers, c.Memory})
 		}
 	}
-	for _, e := range r.Events {
+	var last *event // storm
+	for i, e := range r.Events {
 		if e.Memory != nil {
-			columns = append(columns, composition{"after " + e.Test, e.Sessions, e.Memory})
+			last = &r.Events[i]
 		}
+	}
+	if last != nil {
+		columns = append(columns, composition{"after " + last.Test, last.Clients, last.Memory})
 	}
 	return memoryTable(columns)
 }

@@ -94,7 +94,7 @@ func sample() *results {
 			{Program: "culvert", Flood: load.Duplicates, Ratio: 0.91},
 		},
 		Events: []event{
-			{Program: "culvert", Test: "handshakes", Sessions: 1000, Memory: []part{{"peers", 1000, 416000}, {"keypairs", 1000, 4e5}}, Micros: 150, Handshake: &handshake{P50: 1500, CookieReplies: 3}, Drops: map[string]uint64{"bad_tag": 7}},
+			{Program: "culvert", Test: "handshakes", Clients: 1000, Memory: []part{{"peers", 1000, 416000}, {"keypairs", 1000, 4e5}}, Micros: 150, Handshake: &handshake{P50: 1500, CookieReplies: 3}, Drops: map[string]uint64{"bad_tag": 7}},
 			{Program: nstest.Rival, Test: "handshakes", Micros: 300, ProbeSent: 200, ProbeLost: 20},
 			{Program: "culvert", Test: "bad-mac1", Micros: 1.25},
 		},
