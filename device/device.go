@@ -3,7 +3,6 @@ package device
 import (
 	crand "crypto/rand"
 	"errors"
-	"hash/maphash"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -126,6 +125,7 @@ func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
 	d.raised.Store(new(make(chan struct{})))
 	d.session.Jitter = jitter
 	d.handshakeWorkers = defaultHandshakeWorkers()
+	d.crowd.init(d.handshakeWorkers)
 	d.controller = &controller{d: d, wheel: timers.NewWheel[peer](d.clock.Now()), keepalives: keepalives{most: keepaliveBatch}}
 	if opts.Stamps != nil {
 		var err error
@@ -154,7 +154,6 @@ func (d *Device) defaults() {
 	}
 	d.byKey.m = make(map[config.PublicKey]*peer)
 	d.gate.limit = ratelimiter.New()
-	d.crowd.seed = maphash.MakeSeed()
 }
 
 // start starts the goroutines that live as long as the device.

@@ -31,6 +31,7 @@ const (
 	DropMalformed    // not a WireGuard message by type and length
 	DropBadMAC1      // not made for our public key
 	DropHandshakes   // the handshake queue is full
+	DropCrowded      // more handshake messages of one source than its share, as it floods or under load
 	DropCookieNeeded // under load and mac2 absent or bad; a cookie reply went out
 	DropRateLimited  // under load and the source's bucket is empty
 	DropNoPrivateKey // nothing can be answered
@@ -57,7 +58,7 @@ var reasonNames = [numReasons]string{
 	DropNoPeer: "no_peer", DropNoEndpoint: "no_endpoint", DropDown: "interface_down", DropLoop: "routing_loop",
 	DropStageFull: "stage_full", DropNoSession: "no_session", DropBudget: "out_of_budget",
 	DropKeySpent: "key_spent", DropSendError: "send_error",
-	DropMalformed: "malformed", DropBadMAC1: "bad_mac1", DropHandshakes: "handshake_queue_full",
+	DropMalformed: "malformed", DropBadMAC1: "bad_mac1", DropHandshakes: "handshake_queue_full", DropCrowded: "source_over_share",
 	DropCookieNeeded: "cookie_needed", DropRateLimited: "rate_limited", DropNoPrivateKey: "no_private_key",
 	DropBadHandshake: "bad_handshake", DropUnknownPeer: "unknown_peer", DropOldTimestamp: "old_timestamp",
 	DropTooSoon: "initiation_too_soon", DropStale: "stale_handshake", DropBadCookie: "bad_cookie_reply",

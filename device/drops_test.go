@@ -14,6 +14,7 @@ import (
 
 	"culvert/device/config"
 	"culvert/noise"
+	"culvert/ratelimiter"
 	"culvert/timers"
 	"culvert/tun/tuntest"
 )
@@ -198,6 +199,20 @@ var dropCases = map[Reason]struct {
 		close(gate)
 		return p.a, 7
 	}},
+	DropCrowded: {fresh: true, also: []Reason{DropCookieNeeded, DropUnknownPeer}, make: func(t *testing.T, p *pair) (*host, uint64) {
+		gate := make(chan struct{})
+		p.a.d.rand.(*slowRand).gate.Store(&gate)
+		p.lan.setFate(lossOf(everything))
+		p.a.send(p.a.packet4(p.b, "x"))
+		synctest.Wait()
+		flood := newForger(t, config.PrivateKey{1: 1}, p.a).initiation()
+		for range sourceShare + perTick[withoutCookie] + 7 {
+			p.lan.inject(nowhere, p.a.outer, 0, flood)
+		}
+		synctest.Wait()
+		close(gate)
+		return p.a, 7
+	}},
 	DropCookieNeeded: {make: func(t *testing.T, p *pair) (*host, uint64) {
 		p.a.underLoad()
 		p.lan.inject(nowhere, p.a.outer, 0, newForger(t, p.b.key, p.a).initiation())
@@ -212,11 +227,22 @@ var dropCases = map[Reason]struct {
 		if reply.to != nowhere || f.jar.TakeReply(p.a.d.clock.Now(), p.a.public, reply.data) != nil {
 			t.Fatal("no good cookie reply")
 		}
-		for range 8 { // the bucket holds 5
-			p.lan.inject(nowhere, p.a.outer, 0, f.initiation())
-			synctest.Wait()
+		bucket, refused := ratelimiter.New(), uint64(0)
+		for range 12 { // ticks with a source's share each, faster than its bucket fills
+			p.a.underLoad()
+			sleep(time.Duration(timers.Tick))
+			for range perTick[withCookie] {
+				if !bucket.Allow(p.a.d.clock.Now(), nowhere.Addr()) {
+					refused++
+				}
+				p.lan.inject(nowhere, p.a.outer, 0, f.initiation())
+				synctest.Wait()
+			}
 		}
-		return p.a, 3
+		if refused < 3 {
+			t.Fatalf("%d refused", refused)
+		}
+		return p.a, refused
 	}},
 	DropNoPrivateKey: {fresh: true, make: func(t *testing.T, p *pair) (*host, uint64) {
 		p.b.configure(&config.Update{HasPrivateKey: true})
@@ -348,7 +374,7 @@ func TestEveryDropReason(t *testing.T) {
 		names[r.String()] = true
 		t.Run(r.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				if r == DropHandshakes {
+				if r == DropHandshakes || r == DropCrowded {
 					defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2)) // one handshake worker
 					c.opts.Rand = new(slowRand)
 				}

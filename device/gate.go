@@ -10,6 +10,7 @@ import (
 	"culvert/internal/clock"
 	"culvert/noise"
 	"culvert/ratelimiter"
+	"culvert/timers"
 )
 
 // gate is what handshake messages have to pass before they cost a DH. Its lock
@@ -22,23 +23,16 @@ type gate struct {
 }
 
 // admit asks for a proof of address and a token, but only under load, or from a
-// source that alone would bring it about.
-func (d *Device) admit(now clock.Time, h *hsMessage) bool {
-	var cookie [noise.CookieReplySize]byte
-	ok, reply := d.gate.admit(d, now, h, &cookie)
-	if reply {
-		d.sendTo(h.from.Endpoint(), cookie[:], 0)
-	}
-	return ok
-}
-
-// admit decides, and makes the cookie reply if one is due. It is sent without
-// the lock.
+// source that alone would bring it about. reply: it has written a cookie reply, to be sent.
 func (g *gate) admit(d *Device, now clock.Time, h *hsMessage, cookie *[noise.CookieReplySize]byte) (ok, reply bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.load.Note(now, len(d.handshakes)-int(d.crowd.waiting.Load()), cap(d.handshakes))
-	if !g.load.Under(now) && !h.crowded || g.cookies == nil {
+	loaded := g.load.Under(now)
+	if d.crowd.loaded.Load() != loaded {
+		d.crowd.loaded.Store(loaded)
+	}
+	if !loaded && !h.crowded || g.cookies == nil {
 		return true, false
 	}
 	msg := h.buf[:h.n]
@@ -53,33 +47,56 @@ func (g *gate) admit(d *Device, now clock.Time, h *hsMessage, cookie *[noise.Coo
 	return false, g.cookies.CreateReply(now, d.rand, msg, h.from.Remote, cookie) == nil
 }
 
-// The shares of the queue of handshake messages.
+// What one source may have of the handshake workers.
 const (
-	// sourceShare is how much one source may have waiting, half of what puts the device
+	// sourceShare is how many messages of one source may wait, half of what puts the device
 	// under load: one that floods has to prove its address before others have to.
 	sourceShare = handshakeQueue / 16
-	// crowdShare is for all that have more than their share: the rest of the queue is for
-	// the others.
-	crowdShare = handshakeQueue / 2
-	// crowdHold is how long a source that had more counts as one that floods, the same as for
+	// sourceHold is how long a source that had more waiting counts as one that floods, the same as for
 	// the device (ratelimiter.Load).
-	crowdHold = time.Second
-	// sources is how many places there are for sources to be counted in. Two that share one, which
-	// nobody can arrange, share the proof of their addresses.
-	sources = 1024
+	sourceHold = time.Second
+	// sourcesPerWorker is how many places there are for sources to be counted in. Who shares one, which
+	// nobody can arrange, shares the above; nobody else does, and all of them together are
+	// 46,000 messages a second.
+	sourcesPerWorker = 1024
 )
 
-// crowd counts what waits in the queue of handshake messages by source. The readers write
-// it, and handshake workers; two or three atomics per message.
+// perTick is how many messages of a source that floods, or under load of any, are looked at in a
+// tick of 67 ms, so that a flood costs so much and no more: those without a mac2, for which a cookie reply
+// is all that can be had, and those with one, which may be right.
+var perTick = [...]int{withoutCookie: 1, withCookie: 2}
+
+const (
+	withoutCookie = iota
+	withCookie
+)
+
+// cookieOf tells which of both msg is.
+func cookieOf(msg []byte) int {
+	if noise.HasCookie(msg) {
+		return withCookie
+	}
+	return withoutCookie
+}
+
+// crowd counts handshake messages by source. The readers write it, and handshake workers, with
+// some atomics for each message.
 type crowd struct {
 	seed    maphash.Seed
-	waiting atomic.Int32 // of sources that flood
-	sources [sources]source
+	sources []source
+	loaded  atomic.Bool  // the device is under load
+	waiting atomic.Int32 // messages of sources that flood
 }
 
 type source struct {
-	waiting atomic.Int32
-	until   atomic.Int64 // it floods before this clock.Time
+	waiting atomic.Int32    // messages in the queue
+	until   atomic.Int64    // it floods before this clock.Time
+	tick    atomic.Int64    // of the clock, in which
+	taken   [2]atomic.Int32 // so many were looked at, without and with a cookie
+}
+
+func (c *crowd) init(workers int) {
+	c.seed, c.sources = maphash.MakeSeed(), make([]source, sourcesPerWorker*workers)
 }
 
 // of is where an address is counted: an IPv4 address, or the /64 of an IPv6 address.
@@ -88,30 +105,48 @@ func (c *crowd) of(a netip.Addr) *source {
 	if a.Is6() {
 		clear(b[8:])
 	}
-	return &c.sources[maphash.Bytes(c.seed, b[:])%sources]
+	return &c.sources[maphash.Bytes(c.seed, b[:])%uint64(len(c.sources))]
 }
 
-// enter counts a message that is about to be queued; false if it may not be.
-func (c *crowd) enter(now clock.Time, h *hsMessage) bool {
-	s := c.of(h.from.Remote.Addr())
+// enter counts a message of s that is about to be queued; not ok: it may not be. crowded: s floods,
+// and has to prove its address.
+func (c *crowd) enter(now clock.Time, s *source, cookie int) (crowded, ok bool) {
 	if s.waiting.Add(1) > sourceShare {
-		s.until.Store(int64(now.Add(crowdHold)))
+		s.until.Store(int64(now.Add(sourceHold)))
 	}
-	h.source, h.crowded = s, now < clock.Time(s.until.Load())
-	if h.crowded && c.waiting.Add(1) > crowdShare {
-		c.leave(h)
-		return false
+	if crowded = s.floods(now); crowded {
+		c.waiting.Add(1)
 	}
-	return true
+	if (crowded || c.loaded.Load()) && !s.take(now, cookie) {
+		c.leave(s, crowded)
+		return crowded, false
+	}
+	return crowded, true
 }
 
 // leave is when a worker takes a message, or when it finds no room.
-func (c *crowd) leave(h *hsMessage) {
-	if h.source == nil {
+func (c *crowd) leave(s *source, crowded bool) {
+	if s == nil { // a cookie reply
 		return
 	}
-	h.source.waiting.Add(-1)
-	if h.crowded {
+	s.waiting.Add(-1)
+	if crowded {
 		c.waiting.Add(-1)
 	}
+}
+
+// spent reports that enter would refuse a message whatever it is: its mac1 need not be checked.
+func (c *crowd) spent(now clock.Time, s *source, cookie int) bool {
+	return (c.loaded.Load() || s.floods(now)) && s.tick.Load() == int64(now/timers.Tick) && s.taken[cookie].Load() >= int32(perTick[cookie])
+}
+
+func (s *source) floods(now clock.Time) bool { return now < clock.Time(s.until.Load()) }
+
+// take takes a place in the tick. Readers that find a new tick at the same time may let a few more in.
+func (s *source) take(now clock.Time, cookie int) bool {
+	if tick := int64(now / timers.Tick); s.tick.Swap(tick) != tick {
+		s.taken[withoutCookie].Store(0)
+		s.taken[withCookie].Store(0)
+	}
+	return s.taken[cookie].Add(1) <= int32(perTick[cookie])
 }

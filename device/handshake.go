@@ -41,18 +41,31 @@ type hsJob struct {
 	stamp  noise.Timestamp
 }
 
-// offerHandshake queues a handshake message whose mac1 is good. A bad one may
-// not occupy anything.
+// offerHandshake queues a handshake message whose mac1 is good, if its source may have more
+// waiting. A bad one may not occupy anything.
 func (in *inbound) offerHandshake(b []byte, m *conn.Message) {
 	d, now, kind := in.d, in.now, noise.Classify(b)
+	var from *source
+	var crowded bool
 	if kind != noise.TypeCookieReply {
 		id := d.identity.Load()
 		if id == nil {
 			d.dropped(now, DropNoPrivateKey, 1, nil)
 			return
 		}
+		from = d.crowd.of(m.Remote.Addr())
+		cookie := cookieOf(b)
+		if d.crowd.spent(now, from, cookie) {
+			d.dropped(now, DropCrowded, 1, nil)
+			return
+		}
 		if !id.CheckMAC1(&in.hasher, b) {
 			d.dropped(now, DropBadMAC1, 1, nil)
+			return
+		}
+		var ok bool
+		if crowded, ok = d.crowd.enter(now, from, cookie); !ok {
+			d.dropped(now, DropCrowded, 1, nil)
 			return
 		}
 	}
@@ -60,18 +73,15 @@ func (in *inbound) offerHandshake(b []byte, m *conn.Message) {
 	if h == nil {
 		h = new(hsMessage)
 	}
-	h.kind, h.from, h.n = kind, *m, copy(h.buf[:], b)
-	h.from.Data, h.source, h.crowded = nil, nil, false
-	if kind == noise.TypeCookieReply || d.crowd.enter(now, h) {
-		select {
-		case d.handshakes <- h:
-			return
-		default:
-			d.crowd.leave(h)
-		}
+	h.kind, h.source, h.crowded, h.from, h.n = kind, from, crowded, *m, copy(h.buf[:], b)
+	h.from.Data = nil
+	select {
+	case d.handshakes <- h:
+	default:
+		d.crowd.leave(h.source, h.crowded)
+		d.hsPool.Put(h)
+		d.dropped(now, DropHandshakes, 1, nil)
 	}
-	d.hsPool.Put(h)
-	d.dropped(now, DropHandshakes, 1, nil)
 }
 
 // openCookieReply passes a reply on to the one it claims to answer.

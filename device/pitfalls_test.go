@@ -221,12 +221,12 @@ func TestOneSourceFloods(t *testing.T) {
 			p.lan.inject(nowhere, p.a.outer, 0, flood)
 		}
 		synctest.Wait()
-		if n := len(p.a.d.handshakes); n != sourceShare+crowdShare {
+		if n := len(p.a.d.handshakes); n != sourceShare+perTick[withoutCookie] {
 			t.Errorf("%d messages wait", n)
 		}
 		p.lan.inject(p.b.outer, p.a.outer, 0, newForger(t, p.b.key, p.a).initiation())
 		synctest.Wait()
-		if n := len(p.a.d.handshakes); n != sourceShare+crowdShare+1 {
+		if n := len(p.a.d.handshakes); n != sourceShare+perTick[withoutCookie]+1 {
 			t.Errorf("%d messages wait with b's", n)
 		}
 		slow.gate.Store(nil)
@@ -234,8 +234,8 @@ func TestOneSourceFloods(t *testing.T) {
 		synctest.Wait()
 		drops := map[Reason]uint64{
 			DropUnknownPeer:  sourceShare,
-			DropCookieNeeded: crowdShare,
-			DropHandshakes:   handshakeQueue + 7 - sourceShare - crowdShare,
+			DropCookieNeeded: uint64(perTick[withoutCookie]),
+			DropCrowded:      uint64(handshakeQueue + 7 - sourceShare - perTick[withoutCookie]),
 		}
 		p.a.wantDrops(drops)
 		if said := p.transcript(); !slices.Contains(said, "a>b response") {
@@ -245,14 +245,47 @@ func TestOneSourceFloods(t *testing.T) {
 			t.Errorf("%d messages that are done are counted", n)
 		}
 
+		sleep(time.Duration(timers.Tick)) // it may ask once more
 		p.lan.inject(nowhere, p.a.outer, 0, flood)
 		synctest.Wait()
 		drops[DropCookieNeeded]++
 		p.a.wantDrops(drops)
-		sleep(crowdHold)
+		sleep(sourceHold)
 		p.lan.inject(nowhere, p.a.outer, 0, flood)
 		synctest.Wait()
 		drops[DropUnknownPeer]++
+		p.a.wantDrops(drops)
+	})
+}
+
+// Under load a source has so much of the workers and no more, and what it sends without a cookie
+// takes nothing of what it sends with one.
+func TestSharesUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		p.a.underLoad()
+		f := newForger(t, config.PrivateKey{1: 1}, p.a)
+		p.lan.inject(nowhere, p.a.outer, 0, f.initiation()) // the first that is looked at tells of the load
+		synctest.Wait()
+		drops := map[Reason]uint64{DropCookieNeeded: 1}
+		p.a.wantDrops(drops)
+		sleep(time.Duration(timers.Tick))
+		cookie := f.initiation()
+		cookie[noise.InitiationSize-1] = 1 // a wrong one
+		for range 10 {
+			p.lan.inject(nowhere, p.a.outer, 0, f.initiation())
+			p.lan.inject(nowhere, p.a.outer, 0, cookie)
+		}
+		synctest.Wait()
+		drops[DropCookieNeeded] += uint64(perTick[withoutCookie] + perTick[withCookie])
+		drops[DropCrowded] = uint64(20 - perTick[withoutCookie] - perTick[withCookie])
+		p.a.wantDrops(drops)
+		sleep(time.Second) // the load is over, but nobody has looked
+		for range 3 {
+			p.lan.inject(nowhere, p.a.outer, 0, f.initiation())
+			synctest.Wait()
+		}
+		drops[DropUnknownPeer] = 3
 		p.a.wantDrops(drops)
 	})
 }

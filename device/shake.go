@@ -1,6 +1,7 @@
 package device
 
 import (
+	"culvert/conn"
 	"culvert/internal/clock"
 	"culvert/noise"
 )
@@ -8,6 +9,9 @@ import (
 // handshakeBatch is how many messages, and how many jobs, a worker takes at a time when
 // they wait: their DHs, one to three each, are computed side by side.
 const handshakeBatch = 8
+
+// cookieBatch is how many cookie replies go in one system call.
+const cookieBatch = 64
 
 // shaker is a handshake worker: what it has in hand.
 type shaker struct {
@@ -17,6 +21,9 @@ type shaker struct {
 	dhs    noise.DHs
 	shakes [2 * handshakeBatch]shake
 	n      int
+
+	cookies [cookieBatch][noise.CookieReplySize]byte // to be sent
+	replies []conn.Run
 }
 
 // shake is a message being opened or built.
@@ -70,29 +77,45 @@ func (w *shaker) collect() bool {
 		return false
 	}
 	w.now, w.id = d.clock.Now(), d.identity.Load()
-	for i := 0; ; {
+	for left := cookieBatch; ; left-- { // so there is room for a reply to each
 		if job.peer != nil {
 			w.build(job)
 		}
 		if message != nil {
 			w.open(message)
 		}
-		if i++; i == handshakeBatch {
-			return true
+		if left == 1 || w.n+2 > len(w.shakes) {
+			break
 		}
-		job, message = hsJob{}, nil
-		select {
-		case job = <-d.jobs:
-		default:
-		}
-		select {
-		case message = <-d.handshakes:
-		default:
-		}
-		if job.peer == nil && message == nil {
-			return true
+		if job, message = w.more(); job.peer == nil && message == nil {
+			break
 		}
 	}
+	w.sendCookies()
+	return true
+}
+
+// more takes a job and a message, if there are any.
+func (w *shaker) more() (job hsJob, message *hsMessage) {
+	select {
+	case job = <-w.d.jobs:
+	default:
+	}
+	select {
+	case message = <-w.d.handshakes:
+	default:
+	}
+	return job, message
+}
+
+// sendCookies sends the cookie replies together. What the network refuses is not missed: who
+// got none asks again.
+func (w *shaker) sendCookies() {
+	if s := w.d.sockets.Load(); s != nil && len(w.replies) > 0 {
+		(*s).Send(w.replies)
+	}
+	clear(w.replies)
+	w.replies = w.replies[:0]
 }
 
 // next is a shake to use; it is in hand when n counts it.
@@ -102,7 +125,7 @@ func (w *shaker) next() *shake { return &w.shakes[w.n] }
 // time a peer is heard of; two for a response.
 func (w *shaker) open(h *hsMessage) {
 	d := w.d
-	d.crowd.leave(h)
+	d.crowd.leave(h.source, h.crowded)
 	if !w.begin(h) {
 		d.hsPool.Put(h)
 	}
@@ -119,7 +142,12 @@ func (w *shaker) begin(h *hsMessage) bool {
 		d.dropped(w.now, DropNoPrivateKey, 1, nil)
 		return false
 	}
-	if !d.admit(w.now, h) {
+	cookie := &w.cookies[len(w.replies)]
+	ok, reply := d.gate.admit(d, w.now, h, cookie)
+	if reply {
+		w.replies = append(w.replies, conn.Run{Data: cookie[:], Segment: len(cookie), To: h.from.Endpoint()})
+	}
+	if !ok {
 		return false
 	}
 	if h.kind == noise.TypeInitiation {

@@ -42,19 +42,29 @@ func NewCookieChecker(public config.PublicKey) *CookieChecker {
 	return &CookieChecker{key: labelledKey(labelCookie, &public)}
 }
 
+// HasCookie reports whether mac2 of an initiation or response is there, right or wrong. False for
+// every other message.
+func HasCookie(msg []byte) bool {
+	if !hasMACs(msg) {
+		return false
+	}
+	_, mac2 := mac2Of(msg)
+	return [macSize]byte(mac2) != [macSize]byte{}
+}
+
 // CheckMAC2 checks mac2 of an initiation or response from src against the
 // cookie of src, in constant time. False for every other message, and when rand
 // fails while a new secret is due. rand gives 32 bytes every 120 s at most. It
 // allocates nothing but then.
 func (c *CookieChecker) CheckMAC2(now clock.Time, rand io.Reader, msg []byte, src netip.AddrPort) bool {
-	if !hasMACs(msg) {
+	if !HasCookie(msg) {
 		return false
 	}
+	before, mac2 := mac2Of(msg)
 	cookie, err := c.cookie(now, rand, src)
 	if err != nil {
 		return false
 	}
-	before, mac2 := mac2Of(msg)
 	want := c.hasher.macOnce(cookie[:], before)
 	return subtle.ConstantTimeCompare(want[:], mac2) == 1
 }
