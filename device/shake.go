@@ -283,13 +283,22 @@ func (w *shaker) finish(s *shake) {
 	}
 }
 
+// endpoint is where the message came from: the peer's own, whose source is known to be good,
+// if that has not changed.
+func (s *shake) endpoint() *conn.Endpoint {
+	if e := s.peer.endpoint.Load(); s.from.from.From(e) {
+		return e
+	}
+	return s.from.from.Endpoint()
+}
+
 func (w *shaker) openedInitiation(s *shake) {
 	opened, err := s.openInitiation.Finish(&s.remote.Remote)
 	if err != nil {
 		w.refuse(s, DropBadHandshake)
 		return
 	}
-	w.d.deliverEvent(event{kind: evInitiation, peer: s.peer, opened: &opened, from: s.from.from.Endpoint(), id: w.id})
+	w.d.deliverEvent(event{kind: evInitiation, peer: s.peer, opened: &opened, from: s.endpoint(), id: w.id})
 	w.d.hsPool.Put(s.from)
 }
 
@@ -300,7 +309,7 @@ func (w *shaker) openedResponse(s *shake) {
 		w.refuse(s, DropBadHandshake)
 		return
 	}
-	w.d.deliverEvent(event{kind: evResponse, peer: s.peer, keys: keys, from: s.from.from.Endpoint(), index: keys.LocalIndex})
+	w.d.deliverEvent(event{kind: evResponse, peer: s.peer, keys: keys, from: s.endpoint(), index: keys.LocalIndex})
 	w.d.hsPool.Put(s.from)
 }
 

@@ -215,6 +215,22 @@ func TestRekeyOnReceive(t *testing.T) {
 	})
 }
 
+// A rekey from where the peer is leaves its endpoint alone, on both sides: that its source is good
+// was looked up, and need not be again.
+func TestRekeyKeepsEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		p.connect()
+		a, b := p.a.peer(p.b).endpoint.Load(), p.b.peer(p.a).endpoint.Load()
+		sleep(200 * time.Second)
+		p.a.send(p.a.packet4(p.b, "x"))
+		p.want("a>b keepalive, a>b initiation, b>a response, a>b data 64")
+		if p.a.peer(p.b).endpoint.Load() != a || p.b.peer(p.a).endpoint.Load() != b {
+			t.Error("the endpoint is another one")
+		}
+	})
+}
+
 // Data received is acknowledged after 10 s, by one keepalive, or two if more
 // data came before the first. A keepalive is never answered.
 func TestPassiveKeepalive(t *testing.T) {
