@@ -104,7 +104,7 @@ func (c *controller) configure(u *config.Update) error {
 		return err
 	}
 	if u.HasPrivateKey {
-		c.setPrivateKey(u.PrivateKey)
+		c.setPrivateKey(&u.PrivateKey)
 	}
 	changes := 0
 	if u.ReplacePeers {
@@ -183,28 +183,23 @@ func (c *controller) setSockets(u *config.Update) error {
 
 // setPrivateKey changes our identity; zero takes it away. A peer that has our
 // public key goes. Sessions are expired: they were made by the old identity.
-func (c *controller) setPrivateKey(k config.PrivateKey) {
-	id, err := noise.NewIdentity(k)
-	if err != nil {
-		id = nil // zero
-	}
+func (c *controller) setPrivateKey(k *config.PrivateKey) {
+	id := newIdentity(k)
 	if old := c.d.identity.Load(); old == nil && id == nil || old != nil && id != nil && old.PublicKey() == id.PublicKey() {
+		id.release()
 		return
 	}
-	c.privateKey = k
 	if id != nil {
-		c.privateKey.Clamp()
 		if p := c.d.lookup(id.PublicKey()); p != nil {
 			c.remove(p)
 		}
 	}
-	c.d.gate.mu.Lock()
-	c.d.gate.cookies = nil
 	if id != nil {
-		c.d.gate.cookies = noise.NewCookieChecker(id.PublicKey())
+		c.d.gate.setCookies(noise.NewCookieChecker(id.PublicKey()))
+	} else {
+		c.d.gate.setCookies(nil)
 	}
-	c.d.gate.mu.Unlock()
-	c.d.identity.Store(id)
+	c.d.setIdentity(id)
 	for p := range c.peers.all {
 		var out session.Actions
 		p.epoch++
@@ -241,7 +236,7 @@ func (c *controller) keepOnly(u *config.Update, edit *routes.Edit[peer]) {
 		}
 		edit.Clear(p, &p.prefixes)
 		if !n.presharedKey {
-			c.setPresharedKey(p, config.PresharedKey{})
+			c.setPresharedKey(p, &config.PresharedKey{})
 		}
 		if !n.keepalive {
 			c.setKeepalive(p, 0)
@@ -268,7 +263,7 @@ func (c *controller) setPeer(u *config.PeerUpdate, edit *routes.Edit[peer]) *pee
 		p, fresh = c.add(u.PublicKey), true
 	}
 	if u.HasPresharedKey {
-		c.setPresharedKey(p, u.PresharedKey)
+		c.setPresharedKey(p, &u.PresharedKey)
 	}
 	if u.Endpoint.IsValid() {
 		c.setEndpoint(p, &conn.Endpoint{Remote: u.Endpoint}, fresh)
@@ -307,17 +302,18 @@ func listOf(p *peer) *routes.List { return &p.prefixes }
 func (c *controller) live() bool { return c.up && c.d.sockets.Load() != nil }
 
 // setPresharedKey counts from the next handshake on.
-func (c *controller) setPresharedKey(p *peer, k config.PresharedKey) {
-	old := p.presharedKey()
-	if old.Equal(&k) {
+func (c *controller) setPresharedKey(p *peer, k *config.PresharedKey) {
+	old := p.holdRemote()
+	defer old.release()
+	if old == nil && k.IsZero() || old != nil && old.PSK.Equal(k) {
 		return
 	}
-	fresh := &remote{}
-	if r := p.remote.Load(); r != nil {
-		*fresh = *r
+	fresh := newRemote(p)
+	copy(fresh.PSK[:], k[:])
+	if old != nil {
+		fresh.Shared, fresh.id = old.Shared, old.id
 	}
-	fresh.Static, fresh.PSK = p.public, k
-	p.remote.Store(fresh)
+	p.setRemote(fresh)
 }
 
 // setEndpoint moves p; the same address changes nothing and keeps the source.
@@ -362,13 +358,14 @@ func (c *controller) remove(p *peer) {
 }
 
 // removeWith removes p. Who can still hold it: handshake workers and events in
-// the queue (they find it removed), batches in flight (they end by
+// the queue (they find it removed, and hold what they use of its secrets), batches in flight (they end by
 // themselves, their keys are wiped with the last), the wheel (disarmed).
 func (c *controller) removeWith(p *peer, edit *routes.Edit[peer]) {
 	c.d.byKey.remove(p)
 	edit.Clear(p, &p.prefixes)
 	p.removed.Store(true)
 	c.clear(p)
+	p.setRemote(nil)
 	c.wheel.Disarm(&p.timer)
 	p.endpoint.Store(nil)
 	c.peers.remove(p)

@@ -332,7 +332,7 @@ func TestPrivateKeyChange(t *testing.T) {
 		p := newPair(t, opts)
 		p.connect()
 		other := config.PrivateKey{3}
-		id, _ := noise.NewIdentity(other)
+		id, _ := noise.NewIdentity(&other)
 		p.a.configure(&config.Update{HasPrivateKey: true, PrivateKey: other})
 		p.b.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: id.PublicKey(), AllowedIPs: prefixes("10.0.0.1/32", "fd00::1/128")}}})
 		p.a.public = id.PublicKey()

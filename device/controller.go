@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"culvert/conn"
-	"culvert/device/config"
 	"culvert/device/session"
 	"culvert/internal/clock"
 	"culvert/noise"
@@ -38,7 +37,7 @@ type event struct {
 	epoch   uint32
 	from    *conn.Endpoint
 	opened  *noise.OpenedInitiation
-	id      *noise.Identity
+	id      *identity // compared, not used
 	keys    *noise.Keypair
 	pending *pending
 	msg     []byte
@@ -62,8 +61,7 @@ type controller struct {
 	starts     starts
 	keepalives keepalives
 
-	privateKey config.PrivateKey // clamped; zero: none
-	receive    receivers
+	receive receivers
 }
 
 // run is the controller's goroutine. It ends when Close has ended all others.

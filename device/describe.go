@@ -11,13 +11,15 @@ const describeChunk = 128
 // missing or there. The values are the callee's only during the call.
 func (d *Device) Describe(head func(*config.Interface) error, peer func(*config.Peer) error) error {
 	var i config.Interface
-	if !d.do(func() { i = d.controller.describe() }) {
+	defer clear(i.PrivateKey[:])
+	if !d.do(func() { d.controller.describe(&i) }) {
 		return errClosed
 	}
 	if err := head(&i); err != nil {
 		return err
 	}
 	chunk := make([]config.Peer, 0, describeChunk)
+	defer clear(chunk[:describeChunk])
 	for next := uint64(0); ; {
 		if !d.do(func() { chunk, next = d.controller.describePeers(chunk[:0], next) }) {
 			return errClosed
@@ -33,8 +35,11 @@ func (d *Device) Describe(head func(*config.Interface) error, peer func(*config.
 	}
 }
 
-func (c *controller) describe() config.Interface {
-	return config.Interface{PrivateKey: c.privateKey, ListenPort: uint16(c.d.port.Load()), FirewallMark: c.mark}
+func (c *controller) describe(out *config.Interface) {
+	out.ListenPort, out.FirewallMark = uint16(c.d.port.Load()), c.mark
+	if id := c.d.identity.Load(); id != nil { // held by the device until the controller lets it go
+		id.PrivateKey(&out.PrivateKey)
+	}
 }
 
 // describePeers appends up to a chunk of peers from seq on, and says where to go on.
@@ -55,9 +60,10 @@ func (c *controller) describePeers(chunk []config.Peer, seq uint64) ([]config.Pe
 func (c *controller) describePeer(p *peer, out *config.Peer) {
 	ips := out.AllowedIPs[:0]
 	*out = config.Peer{
-		PublicKey: p.public, PresharedKey: p.presharedKey(), PersistentKeepalive: p.keepalive,
+		PublicKey: p.public, PersistentKeepalive: p.keepalive,
 		LastHandshake: p.lastHandshake(), RxBytes: p.rx.Load(), TxBytes: p.tx.Load(),
 	}
+	p.presharedKey(&out.PresharedKey)
 	if e := p.endpoint.Load(); e != nil {
 		out.Endpoint = e.Remote
 	}

@@ -16,7 +16,6 @@ import (
 	"culvert/device/routes"
 	"culvert/device/session"
 	"culvert/internal/clock"
-	"culvert/noise"
 	"culvert/ratelimiter"
 	"culvert/timers"
 	"culvert/tun"
@@ -54,10 +53,10 @@ type Device struct {
 	// Snapshots and counters, read by the pipes without a lock.
 	routes       routes.Table[peer]
 	index        indexTable
-	identity     atomic.Pointer[noise.Identity] // nil: no private key
-	sockets      atomic.Pointer[conn.Sockets]   // nil: down
-	raised       atomic.Pointer[chan struct{}]  // closed when sockets are opened next
-	port         atomic.Uint32                  // what the sockets are bound to; kept while down
+	identity     atomic.Pointer[identity]      // nil: no private key
+	sockets      atomic.Pointer[conn.Sockets]  // nil: down
+	raised       atomic.Pointer[chan struct{}] // closed when sockets are opened next
+	port         atomic.Uint32                 // what the sockets are bound to; kept while down
 	mtu          atomic.Int32
 	drops        drops
 	readerCounts readerCounts
@@ -224,6 +223,8 @@ func (d *Device) Done() <-chan struct{} { return d.gone }
 //     queue runs dry.
 //  5. The controller ends: it waits for nobody.
 //  6. The keeper of the last handshake label, if there is one, saves it and ends.
+//
+// Then nobody holds a key any more but the device itself, and those are wiped.
 func (d *Device) Close() error {
 	d.closeOnce.Do(func() {
 		close(d.closing)
@@ -244,6 +245,7 @@ func (d *Device) Close() error {
 			d.keeper.Wait()
 		}
 		d.drain()
+		d.forgetKeys()
 		d.inPool.trim()
 		d.readPool.trim()
 		d.outPool.trim()
@@ -270,6 +272,15 @@ func (d *Device) drain() {
 			return
 		}
 	}
+}
+
+// forgetKeys wipes what the configuration has of secrets. Nobody else runs any more.
+func (d *Device) forgetKeys() {
+	for p := range d.controller.peers.all {
+		p.setRemote(nil)
+	}
+	d.setIdentity(nil)
+	d.gate.setCookies(nil)
 }
 
 // MTU is the interface's current MTU.

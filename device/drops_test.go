@@ -47,7 +47,7 @@ type forger struct {
 
 func newForger(t *testing.T, as config.PrivateKey, to *host) *forger {
 	t.Helper()
-	id, err := noise.NewIdentity(as)
+	id, err := noise.NewIdentity(&as)
 	if err != nil {
 		t.Fatal(err)
 	}

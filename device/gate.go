@@ -47,6 +47,16 @@ func (g *gate) admit(d *Device, now clock.Time, h *hsMessage, cookie *[noise.Coo
 	return false, g.cookies.CreateReply(now, d.rand, msg, h.from.Remote, cookie) == nil
 }
 
+// setCookies replaces the checker, nil for none, and wipes the old one's secret.
+func (g *gate) setCookies(c *noise.CookieChecker) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cookies != nil {
+		g.cookies.Wipe()
+	}
+	g.cookies = c
+}
+
 // What one source may have of the handshake workers.
 const (
 	// sourceShare is how many messages of one source may wait, half of what puts the device

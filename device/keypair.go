@@ -125,12 +125,25 @@ type pending struct {
 	held
 	state  *noise.Handshake
 	peer   *peer
-	remote *noise.Remote
-	id     *noise.Identity
+	remote *remote   // held
+	id     *identity // held
 }
 
+// newPending makes one, held once. The caller holds r and id.
+func newPending(state *noise.Handshake, p *peer, r *remote, id *identity) *pending {
+	if !r.acquire() || !id.acquire() {
+		panic("BUG: a handshake is made of what is not held")
+	}
+	h := &pending{state: state, peer: p, remote: r, id: id}
+	h.init()
+	return h
+}
+
+// release gives a reference back; with the last the state is wiped, and what it holds let go.
 func (h *pending) release() {
 	if h.drop() {
 		h.state.Wipe()
+		h.remote.release()
+		h.id.release()
 	}
 }

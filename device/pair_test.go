@@ -55,7 +55,7 @@ func newShardedHost(t *testing.T, l *lan, n byte, shards int, opts Options) *hos
 		inner4: netip.AddrFrom4([4]byte{10, 0, 0, n}),
 		inner6: netip.MustParseAddr(fmt.Sprintf("fd00::%x", n)),
 	}
-	id, err := noise.NewIdentity(h.key)
+	id, err := noise.NewIdentity(&h.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,21 @@ func newShardedHost(t *testing.T, l *lan, n byte, shards int, opts Options) *hos
 // goroutine is left is seen by synctest.
 func (h *host) close() {
 	h.once.Do(func() {
+		id, remotes := h.d.identity.Load(), []*remote(nil)
+		h.d.byKey.mu.RLock()
+		for _, p := range h.d.byKey.m {
+			remotes = append(remotes, p.remote.Load())
+		}
+		h.d.byKey.mu.RUnlock()
 		h.d.Close()
+		if id != nil && !id.gone() {
+			h.t.Errorf("%s: the private key is not wiped, it is held %d times", h.name, id.refs.Load())
+		}
+		for _, r := range remotes {
+			if r != nil && !r.gone() {
+				h.t.Errorf("%s: secrets of a peer are not wiped, they are held %d times", h.name, r.refs.Load())
+			}
+		}
 		if n := h.d.outPool.inUse(); n != 0 {
 			h.t.Errorf("%s: %d outbound batches were not given back", h.name, n)
 		}

@@ -21,7 +21,7 @@ type peer struct {
 	// Snapshots and notes the pipes read and write without a lock.
 	endpoint  atomic.Pointer[conn.Endpoint] // nil: not known
 	sendKey   atomic.Pointer[keypair]       // nil: none usable; see promote
-	remote    atomic.Pointer[remote]        // for handshake workers; nil: neither preshared key nor static-static secret yet
+	remote    atomic.Pointer[remote]        // for handshake workers, who hold it; nil: neither preshared key nor static-static secret yet
 	rx, tx    atomic.Uint64                 // bytes, as wg(8) shows them
 	handshake atomic.Int64                  // last handshake, wall clock, ns since 1970; 0: never
 	activity  activity
@@ -77,21 +77,6 @@ func (p *peer) dropSecrets() {
 		p.out.trim()
 		p.in.trim()
 	}
-}
-
-// presharedKey is the one set; zeros if none is.
-func (p *peer) presharedKey() config.PresharedKey {
-	if r := p.remote.Load(); r != nil {
-		return r.PSK
-	}
-	return config.PresharedKey{}
-}
-
-// remote is what handshake workers need of a peer, together with the identity
-// its static-static secret was computed for (nil: not yet).
-type remote struct {
-	noise.Remote
-	id *noise.Identity
 }
 
 // activity is what the data path notes for the timers: two of the five are

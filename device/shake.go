@@ -17,7 +17,7 @@ const cookieBatch = 64
 type shaker struct {
 	d      *Device
 	now    clock.Time
-	id     *noise.Identity // nil without a private key
+	id     *identity // held for the round; nil without a private key
 	dhs    noise.DHs
 	shakes [2 * handshakeBatch]shake
 	n      int
@@ -29,7 +29,7 @@ type shaker struct {
 // shake is a message being opened or built.
 type shake struct {
 	peer    *peer   // nil: not known yet, or nobody
-	remote  *remote // of peer
+	remote  *remote // of peer, held
 	fresh   bool    // remote takes the place of old
 	old     *remote
 	from    *hsMessage // that is opened; nil: one is built
@@ -58,7 +58,24 @@ func (d *Device) runHandshakes() {
 		for i := range w.shakes[:w.n] {
 			w.finish(&w.shakes[i])
 		}
+		w.end()
 	}
+}
+
+// end lets go of what the round held.
+func (w *shaker) end() {
+	for i := range w.shakes[:w.n] {
+		w.shakes[i].end()
+	}
+	w.n = 0
+	w.id.release()
+	w.id = nil
+}
+
+// end leaves nothing in s.
+func (s *shake) end() {
+	s.remote.release()
+	*s = shake{}
 }
 
 // collect waits for something to do, and takes what else there is. Of what the
@@ -66,8 +83,6 @@ func (d *Device) runHandshakes() {
 // must not keep out one that calls. False: the device closes.
 func (w *shaker) collect() bool {
 	d := w.d
-	clear(w.shakes[:w.n])
-	w.n = 0
 	var job hsJob
 	var message *hsMessage
 	select {
@@ -76,7 +91,7 @@ func (w *shaker) collect() bool {
 	case <-d.closing:
 		return false
 	}
-	w.now, w.id = d.clock.Now(), d.identity.Load()
+	w.now, w.id = d.clock.Now(), d.holdIdentity()
 	for left := cookieBatch; ; left-- { // so there is room for a reply to each
 		if job.peer != nil {
 			w.build(job)
@@ -151,7 +166,7 @@ func (w *shaker) begin(h *hsMessage) bool {
 		return false
 	}
 	if h.kind == noise.TypeInitiation {
-		if s.openInitiation.Begin(w.id, msg, &w.dhs) != nil {
+		if s.openInitiation.Begin(w.id.Identity, msg, &w.dhs) != nil {
 			d.dropped(w.now, DropBadHandshake, 1, nil)
 			return false
 		}
@@ -173,7 +188,7 @@ func (w *shaker) beginResponse(s *shake, msg []byte) bool {
 		w.d.dropped(w.now, DropStale, 1, nil)
 		return false
 	}
-	if s.openResponse.Begin(h.id, h.state, h.remote, msg, &w.dhs) != nil {
+	if s.openResponse.Begin(h.id.Identity, h.state, &h.remote.Remote, msg, &w.dhs) != nil {
 		h.release()
 		w.d.dropped(w.now, DropBadHandshake, 1, h.peer)
 		return false
@@ -186,13 +201,20 @@ func (w *shaker) beginResponse(s *shake, msg []byte) bool {
 // event without keys or handshake says that it failed.
 func (w *shaker) build(j hsJob) {
 	s := w.next()
-	if !w.beginToBuild(s, j) {
-		if j.answer != nil {
-			j.answer.Wipe()
-		}
-		w.d.deliverEvent(s.ev)
-		*s = shake{}
+	if w.beginToBuild(s, j) {
+		w.n++
+		return
 	}
+	if j.answer != nil {
+		j.answer.Wipe()
+	}
+	w.d.deliverEvent(s.ev)
+	if s.remote == nil {
+		*s = shake{}
+		return
+	}
+	s.done = true // nothing is built, but a DH may have been begun, which writes to what is held
+	w.n++
 }
 
 func (w *shaker) beginToBuild(s *shake, j hsJob) bool {
@@ -215,13 +237,12 @@ func (w *shaker) beginToBuild(s *shake, j hsJob) bool {
 	if s.answers {
 		err = s.respond.Begin(d.rand, j.answer, r, local, &w.dhs)
 	} else {
-		err = s.initiate.Begin(d.rand, w.id, r, local, j.stamp, &w.dhs)
+		err = s.initiate.Begin(d.rand, w.id.Identity, r, local, j.stamp, &w.dhs)
 	}
 	if err != nil {
 		d.index.release(local)
 		return false
 	}
-	w.n++
 	return true
 }
 
@@ -229,15 +250,16 @@ func (w *shaker) beginToBuild(s *shake, j hsJob) bool {
 // computed when it is first needed (two that need it at the same time both do). A peer
 // with a low-order key has none: its Shared stays zero, and no handshake with it succeeds.
 func (w *shaker) remoteOf(s *shake) {
-	r := s.peer.remote.Load()
+	r := s.peer.holdRemote()
 	if r != nil && r.id == w.id {
 		s.remote = r
 		return
 	}
-	s.old, s.remote, s.fresh = r, &remote{id: w.id}, true
-	s.remote.Static = s.peer.public
+	s.old, s.remote, s.fresh = r, newRemote(s.peer), true
+	s.remote.id = w.id
 	if r != nil {
-		s.remote.PSK = r.PSK
+		copy(s.remote.PSK[:], r.PSK[:])
+		r.release()
 	}
 	w.id.AddShared(&s.remote.Remote, &w.dhs)
 }
@@ -270,7 +292,7 @@ func (w *shaker) refuse(s *shake, why Reason) {
 // finish passes what was opened or built on to the controller.
 func (w *shaker) finish(s *shake) {
 	if s.fresh {
-		s.peer.remote.CompareAndSwap(s.old, s.remote) // lost to a changed preshared key: the next one computes again
+		s.peer.publish(s.old, s.remote) // what is not published the next one computes again
 	}
 	switch {
 	case s.done:
@@ -324,8 +346,7 @@ func (w *shaker) built(s *shake) {
 		ev.msg = msg[:]
 		var state *noise.Handshake
 		if state, err = s.initiate.Finish(msg); err == nil {
-			ev.pending = &pending{state: state, peer: s.peer, remote: &s.remote.Remote, id: w.id}
-			ev.pending.init()
+			ev.pending = newPending(state, s.peer, s.remote, w.id)
 		}
 	}
 	if err != nil {

@@ -26,7 +26,7 @@ func measure(b *testing.B, op func()) {
 
 func BenchmarkNewIdentity(b *testing.B) {
 	measure(b, func() {
-		if _, err := NewIdentity(config.PrivateKey{1}); err != nil {
+		if _, err := NewIdentity(&config.PrivateKey{1}); err != nil {
 			b.Fatal(err)
 		}
 	})

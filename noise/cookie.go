@@ -42,6 +42,12 @@ func NewCookieChecker(public config.PublicKey) *CookieChecker {
 	return &CookieChecker{key: labelledKey(labelCookie, &public)}
 }
 
+// Wipe overwrites the secret, and what checks with it left; a cookie made with it is wrong from then on.
+func (c *CookieChecker) Wipe() {
+	c.secret, c.born = keyed{}, 0
+	c.hasher.wipe()
+}
+
 // HasCookie reports whether mac2 of an initiation or response is there, right or wrong. False for
 // every other message.
 func HasCookie(msg []byte) bool {

@@ -5,23 +5,22 @@ import (
 	"culvert/internal/x25519"
 )
 
-// Identity is our own static key, ready for use: key pair and mac1 key. Immutable; safe
-// for concurrent use.
+// Identity is our own static key, ready for use: key pair and mac1 key. Immutable until Wipe;
+// safe for concurrent use.
 type Identity struct {
 	static keyPair
 	start  symmetric // state of a handshake with us as the responder
 	mac1   keyed     // checks mac1 on messages to us
 }
 
-// NewIdentity prepares k, which is clamped first. ErrZeroKey if k is all
+// NewIdentity prepares a copy of k, which is clamped first. ErrZeroKey if k is all
 // zeros: no private key is set.
-func NewIdentity(k config.PrivateKey) (*Identity, error) {
-	defer clear(k[:])
+func NewIdentity(k *config.PrivateKey) (*Identity, error) {
 	if k.IsZero() {
 		return nil, ErrZeroKey
 	}
 	id := &Identity{}
-	id.static.set(&k)
+	id.static.set(k)
 	public := id.PublicKey()
 	id.start = begin(&public)
 	mac1 := mac1Key(&public)
@@ -31,6 +30,13 @@ func NewIdentity(k config.PrivateKey) (*Identity, error) {
 
 // PublicKey is what others know us by.
 func (id *Identity) PublicKey() config.PublicKey { return id.static.public }
+
+// PrivateKey copies the clamped private key.
+func (id *Identity) PrivateKey(to *config.PrivateKey) { copy(to[:], id.static.private[:]) }
+
+// Wipe overwrites the private key. Nobody may be opening or building a message with it, or
+// have a DH of it to be computed; what needs no secret (PublicKey, CheckMAC1) may still be used.
+func (id *Identity) Wipe() { clear(id.static.private[:]) }
 
 // StaticShared computes the static-static DH with remote; ErrLowOrder if it is all zeros.
 func (id *Identity) StaticShared(remote config.PublicKey) (shared [32]byte, err error) {
@@ -47,11 +53,17 @@ func (id *Identity) AddShared(r *Remote, d *DHs) {
 	d.add(&id.static.private, (*[keySize]byte)(&r.Static), &r.Shared)
 }
 
-// Remote is what a handshake needs to know of the peer. Immutable once shared.
+// Remote is what a handshake needs to know of the peer. Immutable once shared, until Wipe.
 type Remote struct {
 	Static config.PublicKey
 	PSK    config.PresharedKey // all zeros if there is none
 	Shared [32]byte            // StaticShared with the current Identity; all zeros: Static is of low order
+}
+
+// Wipe overwrites the secrets of r. No handshake with it may be under way.
+func (r *Remote) Wipe() {
+	clear(r.PSK[:])
+	clear(r.Shared[:])
 }
 
 // lowOrder reports that there is no handshake with r.

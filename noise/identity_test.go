@@ -16,11 +16,11 @@ func TestIdentityVectors(t *testing.T) {
 		bobs   = "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"
 		shared = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"
 	)
-	a, err := NewIdentity(alice)
+	a, err := NewIdentity(&alice)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := NewIdentity(bob)
+	b, err := NewIdentity(&bob)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestStaticSharedRefusesLowOrder(t *testing.T) {
 
 func testIdentity(t testing.TB, seed byte) *Identity {
 	t.Helper()
-	id, err := NewIdentity(config.PrivateKey{seed, 31: seed})
+	id, err := NewIdentity(&config.PrivateKey{seed, 31: seed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,21 +80,21 @@ func testIdentity(t testing.TB, seed byte) *Identity {
 }
 
 func TestNewIdentity(t *testing.T) {
-	if id, err := NewIdentity(config.PrivateKey{}); id != nil || err != ErrZeroKey {
+	if id, err := NewIdentity(&config.PrivateKey{}); id != nil || err != ErrZeroKey {
 		t.Errorf("key 0: %v, %v", id, err)
 	}
 	k := config.PrivateKey{0xff, 31: 0xff}
-	raw, err := NewIdentity(k)
+	raw, err := NewIdentity(&k)
 	if err != nil {
 		t.Fatal(err)
 	}
 	k.Clamp()
-	clamped, err := NewIdentity(k)
+	clamped, err := NewIdentity(&k)
 	if err != nil || raw.PublicKey() != clamped.PublicKey() {
 		t.Errorf("an unclamped key is another identity (%v)", err)
 	}
 	// Only bits that clamping overwrites: that is no zero key.
-	if _, err := NewIdentity(config.PrivateKey{7}); err != nil {
+	if _, err := NewIdentity(&config.PrivateKey{7}); err != nil {
 		t.Errorf("key 7: %v", err)
 	}
 }

@@ -73,6 +73,15 @@ type Hasher struct {
 	sum    [blake2s.Size]byte
 }
 
+// wipe overwrites what the last MAC left.
+func (h *Hasher) wipe() {
+	if h.digest != nil {
+		h.set(&unkeyed)
+	}
+	clear(h.once[:])
+	clear(h.sum[:])
+}
+
 // set puts the state k into the digest.
 func (h *Hasher) set(k *keyed) {
 	if h.digest == nil {

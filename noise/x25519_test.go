@@ -21,7 +21,8 @@ func TestStaticSharedVectors(t *testing.T) {
 			"e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493",
 			"95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957"},
 	} {
-		id, err := NewIdentity(config.PrivateKey(unhex(t, c.private)))
+		private := config.PrivateKey(unhex(t, c.private))
+		id, err := NewIdentity(&private)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ type end struct {
 func newEnd(ns *nstest.NS, inner netip.Addr, port int, hub unix.SockaddrInet4) (*end, error) {
 	var k config.PrivateKey
 	rand.Read(k[:])
-	id, err := noise.NewIdentity(k)
+	id, err := noise.NewIdentity(&k)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,8 @@ func (c *Clients) identity(i int) (*noise.Identity, error) {
 		return nil, err
 	}
 	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(i)))
-	return noise.NewIdentity(config.PrivateKey(h.Sum(nil)))
+	k := config.PrivateKey(h.Sum(nil))
+	return noise.NewIdentity(&k)
 }
 
 // Len is how many there are.

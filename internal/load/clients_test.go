@@ -16,7 +16,7 @@ import (
 
 // someHub is a responder that nobody is at.
 func someHub(t *testing.T) (*noise.Identity, Hub) {
-	id, err := noise.NewIdentity(config.PrivateKey{1, 2, 3})
+	id, err := noise.NewIdentity(&config.PrivateKey{1, 2, 3})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -182,7 +182,7 @@ func (c *Clients) messages(ctx context.Context, kind Kind) (func() ([]byte, erro
 func (c *Clients) strangers() (func() ([]byte, error), error) {
 	var k config.PrivateKey
 	rand.Read(k[:])
-	id, err := noise.NewIdentity(k)
+	id, err := noise.NewIdentity(&k)
 	if err != nil {
 		return nil, err
 	}

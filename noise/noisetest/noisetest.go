@@ -47,7 +47,8 @@ func NewPair(t testing.TB, rand io.Reader) *Pair {
 
 func identity(t testing.TB, rand io.Reader) *noise.Identity {
 	t.Helper()
-	id, err := noise.NewIdentity(Key(rand))
+	k := Key(rand)
+	id, err := noise.NewIdentity(&k)
 	if err != nil {
 		t.Fatal(err)
 	}
