@@ -129,6 +129,18 @@ func TestMoveChangesIndex(t *testing.T) {
 	wantEvent(t, d, up)
 }
 
+// A namespace that ends takes its interfaces with it: we do not keep it.
+func TestNamespaceEnds(t *testing.T) {
+	a, b := newNetns(t), newNetns(t)
+	d := create(t, a, tun.Options{})
+	wantEvent(t, d, down)
+	a.ip(t, "link set "+d.Name()+" netns "+b.path)
+	b.ip(t, "link set "+d.Name()+" mtu 1290")
+	wantEvent(t, d, mtu(1290))
+	b.end()
+	wantEvent(t, d, deleted)
+}
+
 // Without rtnetlink: slower, and the MTU stays what it was.
 func TestPolling(t *testing.T) {
 	n := newNetns(t)

@@ -27,7 +27,7 @@ func CreatePolling(name string, mtu int) (Device, error) {
 		return nil, err
 	}
 	w := newWatcher(d)
-	w.dial = func(*os.File, uint32) (*netlink.Conn, error) { return nil, errors.New("not allowed") }
+	w.dial = func(uint32) (*netlink.Conn, error) { return nil, errors.New("not allowed") }
 	return d.start(w, mtu), nil
 }
 

@@ -21,26 +21,9 @@ type linkState struct {
 // drops bursts; 1000 is what the kernel gives an Ethernet card.
 const txQueueLen = 1000
 
-// dialRoute opens an rtnetlink socket in a namespace, or, with nil, in ours.
-// To enter another one the package netlink uses a thread of its own, which
-// needs CAP_SYS_ADMIN; our own needs nothing.
-func dialRoute(namespace *os.File, groups uint32) (*netlink.Conn, error) {
-	config := &netlink.Config{Groups: groups}
-	if namespace != nil && !sameNamespace(namespace) {
-		config.NetNS = int(namespace.Fd())
-	}
-	return netlink.Dial(unix.NETLINK_ROUTE, config)
-}
-
-// sameNamespace reports whether namespace is that of the process. A caller
-// whose thread is elsewhere is none the worse: it enters the namespace.
-func sameNamespace(namespace *os.File) bool {
-	theirs, err := namespace.Stat()
-	if err != nil {
-		return false
-	}
-	ours, err := os.Stat("/proc/thread-self/ns/net")
-	return err == nil && os.SameFile(theirs, ours)
+// dialRoute opens an rtnetlink socket in the namespace of the calling thread.
+func dialRoute(groups uint32) (*netlink.Conn, error) {
+	return netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: groups})
 }
 
 // ifinfo is struct ifinfomsg of linux/rtnetlink.h: family, type, index, flags,
@@ -92,10 +75,14 @@ func linkRequest(c *netlink.Conn, kind netlink.HeaderType, flags netlink.HeaderF
 	})
 }
 
-// getLink asks for the interface called name.
-func getLink(c *netlink.Conn, name string) (linkState, error) {
+// getLink asks for the interface called name in the namespace with that number,
+// or, with here, in the socket's own.
+func getLink(c *netlink.Conn, number int32, name string) (linkState, error) {
 	replies, err := linkRequest(c, unix.RTM_GETLINK, 0, ifinfo(0, 0, 0), func(e *netlink.AttributeEncoder) {
 		e.String(unix.IFLA_IFNAME, name)
+		if number != here {
+			e.Int32(unix.IFLA_TARGET_NETNSID, number)
+		}
 	})
 	if err != nil {
 		return linkState{}, err

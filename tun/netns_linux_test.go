@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ import (
 type netns struct {
 	work chan func()
 	path string
+	end  func() // ends it before the test does
 }
 
 func newNetns(t *testing.T) *netns {
@@ -45,7 +47,8 @@ func newNetns(t *testing.T) *netns {
 	if err := <-ready; err != nil {
 		t.Skip("cannot make a network namespace: ", err)
 	}
-	t.Cleanup(func() { close(n.work); <-done })
+	n.end = sync.OnceFunc(func() { close(n.work); <-done })
+	t.Cleanup(n.end)
 	n.ip(t, "link set lo up")
 	return n
 }

@@ -11,30 +11,41 @@ import (
 )
 
 // watcher tells what happens to the interface: its goroutine owns it all but
-// what mu guards. It listens to rtnetlink in the namespace the interface is
-// in, which may change: a move shows as a deletion. Where it may not enter
-// that namespace, it asks the file once a second whether the interface is up
-// (poll says writable only then) and still there.
+// what mu guards. It listens to rtnetlink in the namespace where it was made,
+// and asks there, also after the interface has moved (namespace_linux.go). Where
+// it cannot hear, it looks once a second; where it cannot ask either, it asks the
+// file whether the interface is up (poll says writable only then) and still there.
 type watcher struct {
 	d     *linuxDevice
 	state linkState // last told
-	dial  func(namespace *os.File, groups uint32) (*netlink.Conn, error)
+	dial  func(groups uint32) (*netlink.Conn, error)
+
+	asks *netlink.Conn // for requests; nil: there is only the file to ask
+	far  *netlink.Conn // hears of other namespaces once the interface is in one; nil where it may not
+	home os.FileInfo   // the namespace that all three sockets are in; nil if not known
+	at   place         // where the interface was when last seen
+	seen bool          // it was
+	deaf bool          // nothing is heard from where it is
 
 	mu      sync.Mutex
-	conn    *netlink.Conn // of the group of link changes; nil when polling
+	conn    *netlink.Conn // listened to; nil when there is none
 	stopped bool
 }
 
-// pollInterval is how often the file is asked where rtnetlink cannot be used.
+// pollInterval is how often the interface is looked at where nothing is heard.
 const pollInterval = time.Second
 
-var errClosing = errors.New("closing")
+var (
+	errClosing   = errors.New("closing")
+	errNoNetlink = errors.New("rtnetlink cannot be used")
+)
 
 func newWatcher(d *linuxDevice) *watcher { return &watcher{d: d, dial: dialRoute} }
 
 // begin sets up the interface and tells its state at the start.
 func (w *watcher) begin(mtu int) {
-	state, err := w.bind(newLink, mtu)
+	w.open()
+	state, err := w.look(mtu)
 	if err != nil {
 		state = w.polled()
 		state.mtu = mtu
@@ -55,6 +66,7 @@ func upOrDown(up bool) EventKind {
 // run tells of changes until Close. It closes the channel of events.
 func (w *watcher) run() {
 	defer close(w.d.events)
+	defer w.close()
 	stop := make(chan struct{})
 	go func() { // ends with closing or with run
 		select {
@@ -63,14 +75,15 @@ func (w *watcher) run() {
 		case <-stop:
 		}
 	}()
-	gone := w.listen()
-	if gone {
+	if w.follow() {
+		last := w.state
+		last.up = false // so it was before it went, whether or not that was seen
+		w.update(last)
 		w.d.deleted.Store(true)
 		w.tell(Event{Kind: Deleted})
 		<-w.d.closing
 	}
 	close(stop)
-	w.stop()
 }
 
 // stop ends listening.
@@ -83,70 +96,72 @@ func (w *watcher) stop() {
 	}
 }
 
-// listen follows the interface; true if it was deleted, false on Close.
-func (w *watcher) listen() bool {
-	for w.conn != nil {
-		moved, err := w.receive()
-		if err == nil && !moved {
-			continue
+// close closes what stop leaves.
+func (w *watcher) close() {
+	w.stop()
+	for _, c := range []*netlink.Conn{w.asks, w.far} {
+		if c != nil {
+			c.Close()
 		}
-		// Moved, deleted, messages lost (ENOBUFS), or closing: look again.
-		then := sameLink
-		if moved {
-			then = movedLink
-		}
-		state, err := w.bind(then, 0)
+	}
+}
+
+// follow follows the interface; true if it was deleted, false on Close.
+func (w *watcher) follow() bool {
+	for w.wait() {
+		state, err := w.look(0)
 		switch {
-		case err == errClosing:
-			return false
 		case err == nil:
 			w.update(state)
 		case !w.attached():
 			return true
-		}
-	}
-	return w.poll()
-}
-
-// receive handles the messages that wait; moved says that the interface has
-// left this namespace.
-func (w *watcher) receive() (moved bool, err error) {
-	messages, err := w.conn.Receive()
-	for _, m := range messages {
-		state, ok := parseLink(m.Data)
-		if !ok || state.index != w.state.index {
-			continue
-		}
-		switch m.Header.Type {
-		case unix.RTM_NEWLINK:
+		default:
+			state = w.polled()
+			state.mtu, state.index = w.state.mtu, w.state.index
 			w.update(state)
-		case unix.RTM_DELLINK:
-			moved = true
 		}
 	}
-	return moved, err
+	return false
 }
 
-// poll is listen without rtnetlink.
-func (w *watcher) poll() bool {
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-w.d.closing:
+// wait returns when there is something to look at; false on Close.
+func (w *watcher) wait() bool {
+	for w.conn != nil && !w.deaf {
+		heard, err := w.hear()
+		switch {
+		case w.d.closed.Load():
 			return false
-		case <-tick.C:
-		}
-		if w.d.closed.Load() {
-			return false
-		}
-		if !w.attached() {
+		case heard || errors.Is(err, unix.ENOBUFS): // messages were lost
+			return true
+		case err != nil: // a socket that does not work
+			w.deaf = true
 			return true
 		}
-		state := w.polled()
-		state.mtu, state.index = w.state.mtu, w.state.index
-		w.update(state)
 	}
+	tick := time.NewTimer(pollInterval)
+	defer tick.Stop()
+	select {
+	case <-w.d.closing:
+		return false
+	case <-tick.C:
+		return !w.d.closed.Load()
+	}
+}
+
+// hear waits for messages, and reports whether one may be about the interface, or
+// the end of its namespace. Numbers of interfaces are those of each namespace: what
+// is about another with the same one costs a look.
+func (w *watcher) hear() (bool, error) {
+	messages, err := w.conn.Receive()
+	for _, m := range messages {
+		if m.Header.Type == unix.RTM_DELNSID {
+			return true, nil
+		}
+		if state, ok := parseLink(m.Data); ok && state.index == w.state.index {
+			return true, nil
+		}
+	}
+	return false, err
 }
 
 // update tells how state differs from the last.
@@ -175,86 +190,39 @@ func (w *watcher) tell(e Event) {
 	}
 }
 
-// occasion is why the watcher binds.
-type occasion int
-
-const (
-	newLink   occasion = iota // all is to be set up
-	movedLink                 // what belongs to the namespace is lost
-	sameLink
-)
-
-// bind listens in the namespace the interface is in now, and returns its
-// state there, after setting up what the occasion asks for.
-func (w *watcher) bind(why occasion, mtu int) (linkState, error) {
-	var err error
+// look is the state of the interface where it is now, after setting it up there
+// if it is new there. A mtu is set when it is seen for the first time.
+func (w *watcher) look(mtu int) (state linkState, err error) {
+	if w.asks == nil {
+		return state, errNoNetlink
+	}
 	for range 10 { // the interface may move or change its name meanwhile
-		var state linkState
-		if state, err = w.bindOnce(why, mtu); err == nil || err == errClosing || !w.attached() {
-			return state, err
+		if state, err = w.lookOnce(mtu); err == nil || !w.attached() {
+			break
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.conn != nil {
-		w.conn.Close()
-		w.conn = nil
-	}
-	return linkState{}, err
+	return state, err
 }
 
-func (w *watcher) bindOnce(why occasion, mtu int) (linkState, error) {
-	namespace, err := w.d.namespace()
+func (w *watcher) lookOnce(mtu int) (linkState, error) {
+	at, err := w.locate()
 	if err != nil {
-		// Not allowed to ask (or an old kernel). A new interface is in our
-		// namespace; of an older one nobody knows.
-		if why != newLink {
-			return linkState{}, err
-		}
-		namespace = nil
-	} else {
-		defer namespace.Close()
-	}
-	conn, err := w.dial(namespace, unix.RTMGRP_LINK)
-	if err != nil {
+		w.deaf = true
 		return linkState{}, err
 	}
-	if err := w.listenOn(conn); err != nil {
-		return linkState{}, err
-	}
-	requests, err := w.dial(namespace, 0)
-	if err != nil {
-		return linkState{}, err
-	}
-	defer requests.Close()
 	name, err := w.d.ifname()
 	if err != nil {
 		return linkState{}, err
 	}
-	state, err := getLink(requests, name)
-	if err != nil || why == sameLink {
+	state, err := getLink(w.asks, at.number, name)
+	if err != nil || w.seen && at.same(w.at) {
 		return state, err
 	}
-	setUpFamilies(requests, state.index)
-	if why == newLink {
-		setUpLink(requests, state.index, mtu)
+	w.setUp(at, state.index, mtu)
+	if state, err = getLink(w.asks, at.number, name); err == nil {
+		w.at, w.seen = at, true
 	}
-	return getLink(requests, name)
-}
-
-// listenOn makes conn the one to listen on.
-func (w *watcher) listenOn(conn *netlink.Conn) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stopped {
-		conn.Close()
-		return errClosing
-	}
-	if w.conn != nil {
-		w.conn.Close()
-	}
-	w.conn = conn
-	return nil
+	return state, err
 }
 
 // attached reports whether the file still has its interface.
@@ -307,18 +275,4 @@ func (d *linuxDevice) writable() bool {
 		return err
 	})
 	return up
-}
-
-// namespace opens the network namespace the interface is in.
-func (d *linuxDevice) namespace() (*os.File, error) {
-	const tunGetDevNetNS = 0x54e3 // TUNGETDEVNETNS, linux/if_tun.h, since Linux 5.2
-	var ns *os.File
-	err := d.control(func(fd int) error {
-		n, err := unix.IoctlRetInt(fd, tunGetDevNetNS)
-		if err == nil {
-			ns = os.NewFile(uintptr(n), "network namespace")
-		}
-		return err
-	})
-	return ns, err
 }
