@@ -23,16 +23,19 @@ const (
 // ReadUpdate parses the lines of a set=1 request without that first line, up
 // to an empty line or the end of r. An error is an *Error, whose Line counts
 // the set=1 line, or the one of r. Nothing of a request with an error is
-// returned.
+// returned. The caller wipes the keys when they are applied.
 func ReadUpdate(r io.Reader) (*config.Update, error) {
-	lines := newLines(r, make([]byte, readBuffer))
+	lines := newLines(r)
+	defer lines.wipe()
 	p := newParser(nil)
 	for lines.Scan() && len(lines.Bytes()) > 0 {
 		if err := p.add(lines.Bytes()); err != nil {
+			p.release()
 			return nil, err
 		}
 	}
 	if err := lines.Err(); err != nil {
+		p.release()
 		return nil, err
 	}
 	return p.update, nil
@@ -120,7 +123,11 @@ func (p *parser) section(value []byte) *problem {
 	if bad := parseKey(peer.PublicKey[:], value); bad != nil {
 		return bad
 	}
-	p.update.Peers = append(p.update.Peers, peer)
+	old := p.update.Peers
+	p.update.Peers = append(old, peer)
+	if len(old) == cap(old) {
+		clear(old) // copied: its preshared keys are not to stay behind
+	}
 	return nil
 }
 

@@ -19,7 +19,8 @@ const maxRecord = 768
 // WriteStatus writes what a get=1 request is answered by, without errno, in
 // the order wg(8) documents. It allocates nothing per peer.
 func WriteStatus(w io.Writer, d Device) error {
-	p := &printer{w: bufio.NewWriterSize(w, writeBuffer)}
+	p := newPrinter(w)
+	defer p.wipe()
 	if err := p.describe(d); err != nil {
 		return err
 	}
@@ -28,6 +29,15 @@ func WriteStatus(w io.Writer, d Device) error {
 
 // printer writes values as UAPI text. It has one owner.
 type printer struct{ w *bufio.Writer }
+
+func newPrinter(w io.Writer) *printer { return &printer{bufio.NewWriterSize(w, writeBuffer)} }
+
+// wipe overwrites what the buffer has seen; what is not flushed is lost.
+func (p *printer) wipe() {
+	p.w.Reset(io.Discard) // which also makes all of it available
+	b := p.w.AvailableBuffer()
+	clear(b[:cap(b)])
+}
 
 // describe writes d into the buffer; the last of it is not flushed.
 func (p *printer) describe(d Device) error { return d.Describe(p.head, p.peer) }

@@ -153,7 +153,7 @@ func (s *Server) start(c *client) {
 	s.clients[c] = struct{}{}
 	s.ended.Go(func() {
 		defer func() { <-s.slots }()
-		s.run(c)
+		newSession(s, c).run()
 		s.mu.Lock()
 		delete(s.clients, c)
 		s.mu.Unlock()

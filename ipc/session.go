@@ -1,7 +1,6 @@
 package ipc
 
 import (
-	"bufio"
 	"errors"
 	"net"
 	"runtime/debug"
@@ -27,16 +26,19 @@ var errOperation = errors.New("the first line is neither set=1 nor get=1 nor cul
 type session struct {
 	server *Server
 	client *client
-	lines  *bufio.Scanner
-	out    printer
+	lines  *lines
+	out    *printer
 }
 
-// run talks to a client until it goes or misbehaves.
-func (s *Server) run(c *client) {
-	buf := make([]byte, readBuffer)
-	defer clear(buf) // keys went through it
-	ses := &session{server: s, client: c, lines: newLines(c, buf), out: printer{bufio.NewWriterSize(c, writeBuffer)}}
-	for ses.operation() {
+func newSession(s *Server, c *client) *session {
+	return &session{server: s, client: c, lines: newLines(c), out: newPrinter(c)}
+}
+
+// run talks to the client until it goes or misbehaves.
+func (s *session) run() {
+	defer s.lines.wipe() // keys went through both
+	defer s.out.wipe()
+	for s.operation() {
 	}
 }
 
@@ -149,7 +151,12 @@ func (s *session) reply(errno int) bool {
 	if _, err := s.out.w.Write(b); err != nil {
 		return false
 	}
-	return s.out.w.Flush() == nil
+	if s.out.w.Flush() != nil {
+		return false
+	}
+	s.out.wipe() // the answer to a get has keys, and the client may stay
+	s.out.w.Reset(s.client)
+	return true
 }
 
 // client is a connection that is given up when it is quiet for too long.

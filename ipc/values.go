@@ -64,8 +64,15 @@ func parseVersion(value []byte) *problem {
 	return &problem{syscall.EPROTONOSUPPORT, "want 1, the only version there is"}
 }
 
+// maxDigits is the longest number there is, 0xffffffff, with some zeros in front. What is longer may be a key in
+// the wrong line, and is not given to strconv, whose errors keep a copy.
+const maxDigits = 16
+
 func parseUint16(value []byte) (uint16, *problem) {
-	n, err := strconv.ParseUint(string(value), 10, 16)
+	n, err := uint64(0), strconv.ErrSyntax
+	if len(value) <= maxDigits {
+		n, err = strconv.ParseUint(string(value), 10, 16)
+	}
 	if err != nil {
 		return 0, invalid("want a number from 0 to 65535")
 	}
@@ -78,7 +85,10 @@ func parseMark(value []byte) (uint32, *problem) {
 	if rest, ok := bytes.CutPrefix(value, []byte("0x")); ok {
 		digits, base = rest, 16
 	}
-	n, err := strconv.ParseUint(string(digits), base, 32)
+	n, err := uint64(0), strconv.ErrSyntax
+	if len(digits) <= maxDigits {
+		n, err = strconv.ParseUint(string(digits), base, 32)
+	}
 	if err != nil {
 		return 0, invalid("want a number from 0 to 4294967295, decimal or with 0x")
 	}
