@@ -29,6 +29,13 @@ type File struct {
 	raw   syscall.RawConn // of epoll
 }
 
+// epollCtl and poll are variables for tests. What is behind their pointers stays alive and in
+// place: it is part of a Reader, which its caller goes on using.
+var (
+	epollCtl = unix.RawSyscall6
+	poll     = unix.Poll
+)
+
 // closing is added to the users by Close.
 const closing = 1 << 32
 
@@ -123,6 +130,7 @@ type Reader struct {
 	armed  bool            // stays while each Read waits: that saves two system calls
 	dry    bool            // set by ready where call found nothing
 	event  unix.EpollEvent // argument of a system call
+	failed unix.Errno      // its result
 }
 
 // NewReader makes a reader that calls call with the descriptor.
@@ -138,29 +146,39 @@ func (f *File) NewReader(call func(fd uintptr) (done bool)) *Reader {
 		}
 		// What comes from now on is told, what came before is looked for.
 		r.arm(ep, unix.EPOLLIN)
-		r.armed = true
-		return r.call(uintptr(f.fd))
+		r.armed = r.failed == 0
+		return r.call(uintptr(f.fd)) || !r.armed
 	}
 	r.disarm = func(ep uintptr) { r.arm(ep, 0) }
 	return r
 }
 
-// arm sets what the poller is told of.
+// arm sets what the poller is told of. Where that fails, nothing would wake a
+// reader, so it must not wait.
 func (r *Reader) arm(ep uintptr, events uint32) {
 	r.event = unix.EpollEvent{Events: events}
-	unix.RawSyscall6(unix.SYS_EPOLL_CTL, ep, unix.EPOLL_CTL_MOD, uintptr(r.f.fd), uintptr(unsafe.Pointer(&r.event)), 0, 0)
+	_, _, r.failed = epollCtl(unix.SYS_EPOLL_CTL, ep, unix.EPOLL_CTL_MOD, uintptr(r.f.fd), uintptr(unsafe.Pointer(&r.event)), 0, 0)
 }
 
 // Read makes the call until it returns true; in between it waits for something
-// to read. It tells whether the first call found nothing.
+// to read. It tells whether the first call found nothing. The error is os.ErrClosed
+// after Close, else the file cannot be waited for.
 func (r *Reader) Read() (waited bool, err error) {
 	if !r.f.acquire() {
 		return false, os.ErrClosed
 	}
 	defer r.f.release()
 	r.dry = false
-	if err := r.f.raw.Read(r.ready); err != nil {
-		return r.dry, os.ErrClosed
+	r.failed = 0
+	err = r.f.raw.Read(r.ready)
+	if err == nil && r.failed != 0 {
+		err = os.NewSyscallError("epoll_ctl", r.failed)
+	}
+	if err != nil && r.f.users.Load() >= closing {
+		err = os.ErrClosed
+	}
+	if err != nil {
+		return r.dry, err
 	}
 	if r.armed && !r.dry {
 		r.armed = false
@@ -193,7 +211,7 @@ func (f *File) Write(within time.Duration, call func(fd uintptr) (done bool)) er
 			return os.ErrDeadlineExceeded
 		}
 		fds := [2]unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLOUT}, {Fd: int32(f.end), Events: unix.POLLIN}}
-		_, err := unix.Poll(fds[:], int(min(left, time.Minute)/time.Millisecond)+1)
+		_, err := poll(fds[:], int(min(left, time.Minute)/time.Millisecond)+1)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case err != nil:

@@ -215,3 +215,43 @@ func TestNoWakeUpIsLost(t *testing.T) {
 		read <- struct{}{}
 	}
 }
+
+// Where the poller cannot be told to wake a reader it does not wait, which it would
+// for ever; the next one may.
+func TestArmingFails(t *testing.T) {
+	f, other := pair(t)
+	epollCtl = func(_, _, _, _, _, _, _ uintptr) (uintptr, uintptr, unix.Errno) { return 0, 0, unix.ENOMEM }
+	defer func() { epollCtl = unix.RawSyscall6 }()
+	var b [8]byte
+	r := f.NewReader(func(fd uintptr) bool {
+		_, err := unix.Read(int(fd), b[:])
+		return err != unix.EAGAIN
+	})
+	if _, err := r.Read(); !errors.Is(err, unix.ENOMEM) {
+		t.Fatalf("error %v", err)
+	}
+	epollCtl = unix.RawSyscall6
+	unix.Write(other, []byte("x"))
+	if _, err := r.Read(); err != nil || b[0] != 'x' {
+		t.Errorf("%q, %v", b[0], err)
+	}
+	f.Close()
+	if _, err := r.Read(); err != os.ErrClosed {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// A writer is told why it cannot wait, and that it was not closed; a signal is
+// nothing.
+func TestPollFails(t *testing.T) {
+	f, _ := pair(t)
+	defer func() { poll = unix.Poll }()
+	for errno, want := range map[unix.Errno]unix.Errno{unix.ENOMEM: unix.ENOMEM, unix.EINVAL: unix.EINVAL, unix.EINTR: 0} {
+		calls := 0
+		poll = func([]unix.PollFd, int) (int, error) { return 0, errno }
+		err := f.Write(time.Hour, func(uintptr) bool { calls++; return calls == 3 })
+		if want == 0 && (err != nil || calls != 3) || want != 0 && (!errors.Is(err, want) || errors.Is(err, os.ErrClosed)) {
+			t.Errorf("%v: %v after %d calls", errno, err, calls)
+		}
+	}
+}
