@@ -51,12 +51,22 @@ type Sharded interface {
 	SendFrom(shard int, runs []Run)
 }
 
+// Partial are Sockets that may lack an address family which the system did not
+// have when they were opened.
+type Partial interface {
+	Sockets
+	// Lacks reports whether a family is missing that the system has by now. It
+	// tries by opening a socket, so it is not for the data path.
+	Lacks() bool
+}
+
 // A Receiver is one socket being read. Only one goroutine may use it.
 type Receiver interface {
 	// Receive blocks until at least one datagram is there and fills
 	// b.Messages. Errors of single datagrams (ICMP errors, truncation) are
-	// dealt with inside. Any error returned is final; net.ErrClosed after
-	// Close.
+	// dealt with inside, and so is a failure that passes. Any error returned is
+	// final: net.ErrClosed after Close, else the socket broke, and others have to
+	// be opened.
 	Receive(b *Batch) error
 }
 

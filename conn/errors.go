@@ -8,12 +8,16 @@ import (
 var (
 	// errNoEndpoint is the Err of a run without an address to send to.
 	errNoEndpoint = errors.New("no endpoint to send to")
-	// errNoFamily is the Err of a run to an address family there is no
+	// ErrNoFamily is the Err of a run to an address family there is no
 	// socket for.
-	errNoFamily = errors.New("no socket of the endpoint's address family")
+	ErrNoFamily = errors.New("no socket of the endpoint's address family")
 	// errFull is the Err of a run that did not fit into the send buffer.
 	errFull = errors.New("the send buffer stays full: a link takes less than is sent over it")
 )
+
+// Broken reports whether err says that a socket itself is of no use any more, rather
+// than that a datagram could not go: others have to be opened.
+func Broken(err error) bool { return isBroken(err) }
 
 const (
 	// socketBuffer is what a socket keeps of what was not received yet: what

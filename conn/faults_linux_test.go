@@ -2,9 +2,12 @@ package conn
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"culvert/internal/offload"
@@ -270,17 +273,40 @@ func TestReceiveFaults(t *testing.T) {
 	}
 }
 
-// A descriptor that is none any more ends a receiver, as Close does.
+// A descriptor that is no socket any more ends a receiver at once, and so does a
+// failure of any kind that lasts 10 s, at a hundred calls a second. After
+// Close it is no failure.
 func TestReceiveEnds(t *testing.T) {
-	sys := kernel
-	sys.recvmmsg = func(uintptr, []mmsghdr) (int, unix.Errno) { return 0, unix.EBADF }
-	s, err := (&linuxNetwork{sys: &sys}).Listen(0, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := receiver(t, s, ipv4).Receive(NewBatch(1)); err != net.ErrClosed {
-		t.Error(err)
+	for errno, want := range map[unix.Errno]struct {
+		after time.Duration
+		calls uint64
+	}{
+		unix.EBADF: {0, 1}, unix.ENOTSOCK: {0, 1}, unix.EPIPE: {0, 1},
+		unix.EIO: {999 * readPause, 1016}, unix.ENOMEM: {999 * readPause, 1016}, unix.ENOBUFS: {999 * readPause, 1016},
+		unix.EINVAL: {999 * readPause, 1016}, unix.EFAULT: {999 * readPause, 1016}, unix.ENETDOWN: {999 * readPause, 1016},
+	} {
+		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
+			sys := kernel
+			sys.recvmmsg = func(uintptr, []mmsghdr) (int, unix.Errno) { return 0, errno }
+			s, err := (&linuxNetwork{sys: &sys}).Listen(0, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := receiver(t, s, ipv4)
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				err := r.Receive(NewBatch(1))
+				if !errors.Is(err, errno) || errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "IPv4") {
+					t.Errorf("error %v", err)
+				}
+				if d := time.Since(start); d != want.after || s.(*linuxSockets).Stats().ReceiveErrors != want.calls {
+					t.Errorf("after %v and %d calls", d, s.(*linuxSockets).Stats().ReceiveErrors)
+				}
+			})
+			if s.Close(); r.Receive(NewBatch(1)) != net.ErrClosed {
+				t.Error("closed sockets are called broken")
+			}
+		})
 	}
 }
 

@@ -30,7 +30,7 @@ func NewLinux(opts Options) Network {
 
 // Listen implements [Network].
 func (n *linuxNetwork) Listen(port uint16, mark uint32) (Sockets, error) {
-	s := &linuxSockets{log: n.opts.logger()}
+	s := &linuxSockets{log: n.opts.logger(), listen: n.sys.listen}
 	open := func(f family, port uint16) (*linuxSocket, error) { return n.open(s, f, port, mark, false) }
 	var err error
 	s.v4, s.v6, err = listenPair(open, (*linuxSocket).close, (*linuxSocket).port, port)
@@ -55,6 +55,7 @@ type linuxSockets struct {
 	linuxPair
 	more   []linuxPair
 	routes *routes
+	listen listener
 	log    *slog.Logger
 	counters
 
@@ -136,6 +137,11 @@ func (s *linuxSockets) Close() error {
 		s.routes.close()
 	})
 	return s.closeErr
+}
+
+// Lacks implements [Partial].
+func (s *linuxSockets) Lacks() bool {
+	return s.v4 == nil && hasFamily(s.listen, ipv4) || s.v6 == nil && hasFamily(s.listen, ipv6)
 }
 
 // Stats tells the state of the offloads and what was counted.

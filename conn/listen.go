@@ -80,6 +80,19 @@ func listenError(port uint16, err error) error {
 	return fmt.Errorf("listen on UDP port %d: %w", port, err)
 }
 
+// listener is what listenUDP is.
+type listener func(f family, port uint16, setup func(syscall.RawConn) error) (*net.UDPConn, error)
+
+// hasFamily reports whether a socket of f can be had now.
+func hasFamily(listen listener, f family) bool {
+	c, err := listen(f, 0, func(syscall.RawConn) error { return nil })
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
 // listenUDP binds a socket to the wildcard address of f; setup is called
 // before it is bound.
 func listenUDP(f family, port uint16, setup func(syscall.RawConn) error) (*net.UDPConn, error) {

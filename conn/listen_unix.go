@@ -10,6 +10,12 @@ import (
 
 const errAddrInUse = unix.EADDRINUSE
 
+// isBroken: the descriptor is none of a socket any more, or the socket was shut down
+// (which nobody does to ours, but nothing would be sent either).
+func isBroken(err error) bool {
+	return errors.Is(err, unix.EBADF) || errors.Is(err, unix.ENOTSOCK) || errors.Is(err, unix.EPIPE)
+}
+
 // isFamilyMissing reports whether err says that the machine lacks an address
 // family, rather than that a socket of it could not be had.
 func isFamilyMissing(err error) bool {

@@ -14,3 +14,8 @@ func isFamilyMissing(err error) bool {
 	return errors.Is(err, windows.WSAEAFNOSUPPORT) || errors.Is(err, windows.WSAEADDRNOTAVAIL) ||
 		errors.Is(err, windows.WSAEPROTONOSUPPORT) || errors.Is(err, windows.WSAEPFNOSUPPORT)
 }
+
+// isBroken: the handle is none of a socket any more, or the socket was shut down.
+func isBroken(err error) bool {
+	return errors.Is(err, windows.WSAENOTSOCK) || errors.Is(err, windows.WSAESHUTDOWN)
+}

@@ -119,6 +119,11 @@ func (s *portableSockets) Close() error {
 	return s.closeErr
 }
 
+// Lacks implements [Partial].
+func (s *portableSockets) Lacks() bool {
+	return s.v4 == nil && hasFamily(listenUDP, ipv4) || s.v6 == nil && hasFamily(listenUDP, ipv6)
+}
+
 // Stats tells what was counted.
 func (s *portableSockets) Stats() Stats { return s.counters.stats() }
 
@@ -128,10 +133,12 @@ type portableReceiver struct {
 	oob  []byte
 }
 
-// failurePause is how long a receiver rests after failuresInRow failures.
+// failurePause is how long a receiver rests after each failure but the first
+// failuresInRow. After lastFailure the socket is given up.
 const (
 	failuresInRow = 16
 	failurePause  = 10 * time.Millisecond
+	lastFailure   = failuresInRow + 1000
 )
 
 // Receive implements [Receiver]. It delivers one datagram at a time.
@@ -154,7 +161,10 @@ func (r *portableReceiver) Receive(b *Batch) error {
 		// Of a single datagram: an ICMP error (Windows: WSAECONNRESET), or
 		// one that was too large.
 		r.sock.counters.receiveErrors.Add(1)
-		if failures%failuresInRow == 0 {
+		if failures >= lastFailure || isBroken(err) {
+			return err
+		}
+		if failures > failuresInRow {
 			time.Sleep(failurePause)
 		}
 	}
@@ -191,7 +201,7 @@ func (s *portableSockets) Send(runs []Run) {
 		if r.To == nil || !r.To.Remote.IsValid() {
 			r.Err = errNoEndpoint
 		} else if sock := s.toward(r.To.Remote.Addr()); sock == nil {
-			r.Err = errNoFamily
+			r.Err = ErrNoFamily
 		} else {
 			sock.send(r)
 		}

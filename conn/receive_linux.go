@@ -1,8 +1,10 @@
 package conn
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"culvert/internal/rawfd"
@@ -79,10 +81,12 @@ func (st *receiveState) reset() {
 }
 
 // badReads is after how many failures in a row a receiver pauses before it
-// tries again, so that a lasting failure does not burn the CPU.
+// tries again, so that a lasting failure does not burn the CPU. After lastRead, 10 s
+// later, the socket is given up.
 const (
 	badReads  = 16
 	readPause = 10 * time.Millisecond
+	lastRead  = badReads + 1000
 )
 
 // Receive implements [Receiver].
@@ -98,7 +102,7 @@ func (r *linuxReceiver) Receive(b *Batch) error {
 		st.reset()
 		waited, err := r.wait.Read()
 		if err != nil {
-			return net.ErrClosed
+			return r.final(err)
 		}
 		switch r.errno {
 		case 0:
@@ -108,17 +112,26 @@ func (r *linuxReceiver) Receive(b *Batch) error {
 				return nil
 			}
 		case unix.EINTR:
-		case unix.EBADF:
-			return net.ErrClosed
 		default:
 			// An ICMP error for something we sent, or no memory. The next
 			// datagram is none the worse.
 			r.sock.counters.receiveErrors.Add(1)
-			if failures++; failures%badReads == 0 {
+			if failures++; failures >= lastRead || isBroken(r.errno) || r.sock.closed.Load() {
+				return r.final(os.NewSyscallError("recvmmsg", r.errno))
+			}
+			if failures > badReads {
 				time.Sleep(readPause)
 			}
 		}
 	}
+}
+
+// final is the error that ends receiving.
+func (r *linuxReceiver) final(err error) error {
+	if r.sock.closed.Load() {
+		return net.ErrClosed
+	}
+	return fmt.Errorf("%s socket: %w", r.sock.family, err)
 }
 
 // fill makes the messages that the kernel delivered.

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -132,7 +133,7 @@ func (s *linuxSockets) sendFamily(x *sender, sock *linuxSocket, f family, runs [
 			continue
 		}
 		if sock == nil {
-			r.Err = errNoFamily
+			r.Err = ErrNoFamily
 			continue
 		}
 		x.add(r)
@@ -178,6 +179,9 @@ func (x *sender) transmit(first, end int) (sent int, err error) {
 				x.sock.full.Store(true)
 				err = nil
 			}
+		}
+		if e, ok := errors.AsType[unix.Errno](err); ok { // of poll(2), which found no memory
+			x.errno, err = e, nil
 		}
 		if err != nil {
 			x.errno = 0

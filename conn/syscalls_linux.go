@@ -1,8 +1,6 @@
 package conn
 
 import (
-	"net"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +20,7 @@ type syscalls struct {
 	recvmmsg func(fd uintptr, msgs []mmsghdr) (int, unix.Errno)
 	sendmmsg func(fd uintptr, msgs []mmsghdr) (int, unix.Errno)
 	release  func() string // of the kernel
-	listen   func(f family, port uint16, setup func(syscall.RawConn) error) (*net.UDPConn, error)
+	listen   listener
 }
 
 var kernel = syscalls{

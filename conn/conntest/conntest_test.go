@@ -264,8 +264,15 @@ func TestFamilies(t *testing.T) {
 	only4 := x.net.Host(addrB2)
 	s := x.listen(only4)
 	runs := []conn.Run{{Data: []byte("x"), To: to6}}
-	if s.Send(runs); len(s.Receivers()) != 1 || !errors.Is(runs[0].Err, syscall.ENETUNREACH) {
+	if s.Send(runs); len(s.Receivers()) != 1 || runs[0].Err != conn.ErrNoFamily || s.(conn.Partial).Lacks() {
 		t.Errorf("receivers %d, err %v", len(s.Receivers()), runs[0].Err)
+	}
+	if only4.Move(addrB2, netip.MustParseAddr("2001:db8::22")); !s.(conn.Partial).Lacks() {
+		t.Error("a family that came is not lacking")
+	}
+	s.Close()
+	if s = x.listen(only4); s.(conn.Partial).Lacks() || len(s.Receivers()) != 2 {
+		t.Error("a new socket lacks the family that came")
 	}
 }
 
@@ -276,6 +283,10 @@ func TestFaultsAndBounds(t *testing.T) {
 	if r := x.sendRun(conn.Run{Data: []byte("x")}); r.Err != syscall.EPERM {
 		t.Errorf("err %v", r.Err)
 	}
+	if x.b.BreakReceivers(syscall.EBADF); x.sockB.Receivers()[0].Receive(conn.NewBatch(1)) != syscall.EBADF {
+		t.Error("a broken receiver receives")
+	}
+	x.b.BreakReceivers(nil)
 	x.send(0, 5)
 	if c := x.net.Counters(); c.QueueFull != 3 || len(x.queued()) != 2 {
 		t.Errorf("%+v", c)

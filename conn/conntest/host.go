@@ -91,8 +91,8 @@ func (h *Host) SetShards(n int) {
 
 // Move gives the host other addresses, as a NAT that rebinds or a machine that
 // roams. Sockets stay open; what is on its way to the old addresses is lost,
-// and sticky sources of them are, too. Let the new addresses have the same
-// families.
+// and sticky sources of them are, too. A family that the host had no address of
+// has no socket until others are opened.
 func (h *Host) Move(addrs ...netip.Addr) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -112,6 +112,19 @@ func (h *Host) FailSends(n int, err error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	h.failSends = fault{n, err}
+}
+
+// BreakReceivers makes every Receive on the sockets that are open now fail with err,
+// from now on; sockets opened later are whole.
+func (h *Host) BreakReceivers(err error) {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	for _, s := range h.ports {
+		s.broken = err
+		for _, r := range s.recv {
+			r.ready.Broadcast()
+		}
+	}
 }
 
 // FailListens makes the next n calls of Listen fail with err.

@@ -25,6 +25,7 @@ type sockets struct {
 	closed bool
 	shards int         // receivers per family
 	recv   []*receiver // one family after the other
+	broken error       // every Receive ends with it
 }
 
 func newSockets(h *Host, port uint16, mark uint32) *sockets {
@@ -85,6 +86,29 @@ func (s *sockets) close() {
 	}
 }
 
+// Lacks implements [conn.Partial]: the host has addresses of a family that it had
+// none of when the sockets were opened.
+func (s *sockets) Lacks() bool {
+	s.host.net.mu.Lock()
+	defer s.host.net.mu.Unlock()
+	for _, a := range s.host.addrs {
+		if !s.hasFamily(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasFamily reports whether there is a socket of a's family.
+func (s *sockets) hasFamily(a netip.Addr) bool {
+	for _, r := range s.recv {
+		if r.is4 == a.Is4() {
+			return true
+		}
+	}
+	return false
+}
+
 // Send implements [conn.Sockets]. It never blocks.
 func (s *sockets) Send(runs []conn.Run) {
 	n := s.host.net
@@ -109,6 +133,9 @@ func (s *sockets) Send(runs []conn.Run) {
 
 func (s *sockets) send(r *conn.Run) error {
 	to := netip.AddrPortFrom(r.To.Remote.Addr().Unmap(), r.To.Remote.Port())
+	if !s.hasFamily(to.Addr()) {
+		return conn.ErrNoFamily
+	}
 	src, kept := s.host.source(to.Addr(), r.To.Local)
 	if r.To.Local.IsValid() && !kept {
 		r.SourceLost = true
@@ -150,6 +177,9 @@ func (r *receiver) Receive(b *conn.Batch) error {
 	for len(r.queue) == 0 {
 		if r.socks.closed {
 			return net.ErrClosed
+		}
+		if r.socks.broken != nil {
+			return r.socks.broken
 		}
 		r.ready.Wait()
 	}
