@@ -60,8 +60,8 @@ type controller struct {
 	pools      sweeper
 	starts     starts
 	keepalives keepalives
-
-	receive receivers
+	reopening  reopening
+	receive    *receivers // of the sockets; nil: there are none
 }
 
 // run is the controller's goroutine. It ends when Close has ended all others.
@@ -80,17 +80,21 @@ func (c *controller) run() {
 		case <-timer.C:
 			c.now = c.d.clock.Now()
 			c.wheel.Expire(c.now, c.fire)
+			c.reopen()
 			c.pools.sweep(c.d, c.now)
 		case <-c.d.sweeps:
 			c.now = c.d.clock.Now()
 			c.pools.want(c.now)
+		case <-c.d.state.wanted:
+			c.now = c.d.clock.Now()
+			c.lookAtSockets()
 		case <-c.d.stop:
 			return
 		}
 		c.flushKeepalives()
 		c.feed()
 		next, _ := c.wheel.Next()
-		if at := next.Min(c.pools.at).Min(c.starts.at); at != clock.Never {
+		if at := next.Min(c.pools.at).Min(c.starts.at).Min(c.reopening.at); at != clock.Never {
 			timer.Reset(max(0, at.Sub(c.now)))
 		} else {
 			timer.Stop()

@@ -62,6 +62,7 @@ type Device struct {
 	readerCounts readerCounts
 	icmp         icmpLimit
 	errors       errorLog
+	state        socketState
 
 	budget      budget // of arenas
 	stageBudget budget // of staged packets, so that they cannot starve what flows
@@ -151,6 +152,7 @@ func (d *Device) defaults() {
 	if d.opts.Workers == 0 {
 		d.opts.Workers = defaultWorkers()
 	}
+	d.state.init()
 	d.byKey.m = make(map[config.PublicKey]*peer)
 	d.gate.limit = ratelimiter.New()
 }

@@ -19,8 +19,10 @@ func (d *Device) may(last *atomic.Int64) bool {
 	return (then == 0 || now.Sub(clock.Time(then)) >= errorEvery) && last.CompareAndSwap(then, int64(now))
 }
 
-// sendFailed logs that the network refused a datagram.
+// sendFailed logs that the network refused a datagram, and has the sockets looked
+// at if it is they that are to blame.
 func (d *Device) sendFailed(p *peer, err error) {
+	d.state.sendRefused(err)
 	if err != nil && d.may(&d.errors.send) {
 		d.log.Warn("cannot send", "peer", p.public.Short(), "error", err)
 	}

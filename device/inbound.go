@@ -20,6 +20,7 @@ type inbound struct {
 	d        *Device
 	shard    int // its number: it writes through a file of its own, if there are several
 	receiver conn.Receiver
+	of       *receivers
 	batch    *inBatch // of the receive in hand: from the pool, or spare; nil: others are at work on it
 	spare    *inBatch // for when the budget is used up: the socket must be read; never handed on
 	now      clock.Time
@@ -29,11 +30,11 @@ type inbound struct {
 	shift    shift
 }
 
-// run receives until the socket is closed.
+// run receives until the socket is closed, or fails.
 func (in *inbound) run() {
 	defer in.load.end()
 	if in.spare = newInBatch(1); in.spare == nil {
-		in.d.log.Error("the system has no memory to receive anything")
+		in.failed(errNoReceiveMemory)
 		return
 	}
 	defer in.end()
@@ -45,7 +46,7 @@ func (in *inbound) run() {
 		}
 		if err := in.receiver.Receive(in.batch.conn); err != nil {
 			if !errors.Is(err, net.ErrClosed) {
-				in.d.log.Error("a socket failed and receives no more; set another listen-port to open new ones", "error", err)
+				in.failed(err)
 			}
 			return
 		}
@@ -59,6 +60,12 @@ func (in *inbound) run() {
 			in.rhythm.pause()
 		}
 	}
+}
+
+// failed tells the controller, which opens new sockets.
+func (in *inbound) failed(err error) {
+	in.of.failed.CompareAndSwap(nil, &err)
+	in.d.state.signal()
 }
 
 // behind says whether a receive shows that its reader does not keep up: it was

@@ -167,6 +167,9 @@ func (s *tap) Close() error {
 	return s.Sockets.Close()
 }
 
+// Lacks implements conn.Partial.
+func (s *tap) Lacks() bool { return s.Sockets.(conn.Partial).Lacks() }
+
 // SendFrom implements conn.Sharded.
 func (s *tap) SendFrom(shard int, runs []conn.Run) {
 	s.host.sent[shard%len(s.host.sent)].Add(uint64(len(runs)))

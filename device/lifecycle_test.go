@@ -247,6 +247,10 @@ func chaos(t *testing.T, opts Options, seed uint64) {
 			})
 		})
 	}
+	worker(31, func(r *rand.Rand) {
+		p.a.net.BreakReceivers(syscall.EBADF)
+		time.Sleep(time.Duration(r.IntN(int(2 * time.Second))))
+	})
 	time.Sleep(time.Duration(seed) * 400 * time.Millisecond)
 	p.a.d.Close() // in the middle of it
 	time.Sleep(time.Second)

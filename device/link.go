@@ -2,13 +2,18 @@ package device
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"culvert/conn"
 	"culvert/device/session"
+	"culvert/internal/clock"
 )
 
-// receivers are the inbound readers of the current sockets.
-type receivers struct{ running *sync.WaitGroup }
+// receivers are the inbound readers of one pair of sockets.
+type receivers struct {
+	running sync.WaitGroup
+	failed  atomic.Pointer[error] // why one of them ended, though nobody closed its socket
+}
 
 // linkUp opens the sockets and lets what is staged and the persistent
 // keepalives go.
@@ -16,15 +21,15 @@ func (c *controller) linkUp() {
 	if c.up {
 		return
 	}
-	c.up = true
-	if err := c.open(uint16(c.d.port.Load()), c.mark); err == errClosed {
-		return
-	} else if err != nil {
-		c.d.log.Error("the interface is up but has no sockets; free the port or set another listen-port",
-			"port", c.d.port.Load(), "error", err)
-		return
+	c.up, c.reopening = true, reopening{}
+	c.reopening.tried(c.now)
+	switch err := c.open(uint16(c.d.port.Load()), c.mark); err {
+	case nil:
+		c.d.log.Debug("interface up", "port", c.d.port.Load())
+	case errClosed:
+	default:
+		c.openFailed(err)
 	}
-	c.d.log.Debug("interface up", "port", c.d.port.Load())
 }
 
 // linkDown closes the sockets and clears every session. The port number is kept.
@@ -32,7 +37,8 @@ func (c *controller) linkDown() {
 	if !c.up {
 		return
 	}
-	c.up = false
+	c.up, c.reopening = false, reopening{}
+	c.d.state.missing.Store(nil)
 	c.closeSockets(c.swap(nil)) // first: who is just staging a packet finds that there are none (outbound.stage)
 	for p := range c.peers.all {
 		c.clear(p)
@@ -61,6 +67,8 @@ func (c *controller) open(port uint16, mark uint32) error {
 	}
 	first := c.d.sockets.Load() == nil
 	c.replace(s)
+	c.reopening.at = clock.Never
+	c.d.state.missing.Store(nil)
 	select {
 	case <-c.d.closing: // Close may have come too early to see s
 		s.Close()
@@ -84,44 +92,43 @@ func (c *controller) wake(p *peer) {
 
 // replace puts s in the place of the current sockets and closes those.
 func (c *controller) replace(s conn.Sockets) {
-	old, running := c.swap(s)
-	c.closeSockets(old, running)
+	c.closeSockets(c.swap(s))
 	for p := range c.peers.all {
 		p.forgetSource(p.endpoint.Load())
 	}
 }
 
 // swap publishes s (nil: none), starts its readers and gives back what was there.
-func (c *controller) swap(s conn.Sockets) (conn.Sockets, *sync.WaitGroup) {
+func (c *controller) swap(s conn.Sockets) (conn.Sockets, *receivers) {
 	var old conn.Sockets
 	if p := c.d.sockets.Load(); p != nil {
 		old = *p
 	}
-	running := c.receive.running
+	readers := c.receive
 	if s == nil {
 		c.d.sockets.Store(nil)
-		c.receive.running = nil
-		return old, running
+		c.receive = nil
+		return old, readers
 	}
 	c.d.port.Store(uint32(s.Port()))
 	c.d.sockets.Store(&s)
 	close(*c.d.raised.Swap(new(make(chan struct{}))))
-	c.receive.running = new(sync.WaitGroup)
+	c.receive = new(receivers)
 	for i, r := range s.Receivers() {
-		in := &inbound{d: c.d, shard: i, receiver: r, load: c.d.newLoad(), rhythm: c.d.newModeration()}
+		in := &inbound{d: c.d, shard: i, receiver: r, of: c.receive, load: c.d.newLoad(), rhythm: c.d.newModeration()}
 		c.receive.running.Go(in.run)
 	}
-	return old, running
+	return old, readers
 }
 
 // closeSockets closes old sockets and waits for their readers. Readers never
 // wait for the controller, so this ends.
-func (c *controller) closeSockets(old conn.Sockets, running *sync.WaitGroup) {
+func (c *controller) closeSockets(old conn.Sockets, readers *receivers) {
 	if old == nil {
 		return
 	}
 	if err := old.Close(); err != nil {
 		c.d.log.Debug("closing sockets", "error", err)
 	}
-	running.Wait()
+	readers.running.Wait()
 }

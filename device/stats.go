@@ -12,17 +12,23 @@ import (
 // Stats are counters and states since the device was made: what wg(8) does not
 // show. There is nothing secret in them.
 type Stats struct {
-	Drops   map[string]uint64 // packets dropped, by reason; every reason is there
-	Up      bool              // there are sockets
-	Port    uint16            // they are bound to, or will be; 0: not known yet
-	MTU     int               // of the interface
-	Peers   int
-	Indices int   // receiver indices in use: handshakes under way and keypairs
-	Memory  int64 // bytes of packet memory held
-	Budget  int64 // its bound
-	Workers int   // that seal and open beside the readers
-	Readers int   // of TUN queues and sockets
-	Handing int   // readers that hand over to the workers now
+	Drops map[string]uint64 // packets dropped, by reason; every reason is there
+	Up    bool              // there are sockets
+	// SocketError is why there are none though the interface is up; empty if there
+	// are. SocketFailures is how often they broke or could not be opened, Reopened
+	// how often they were opened anew after that.
+	SocketError    string
+	SocketFailures uint64
+	Reopened       uint64
+	Port           uint16 // they are bound to, or will be; 0: not known yet
+	MTU            int    // of the interface
+	Peers          int
+	Indices        int   // receiver indices in use: handshakes under way and keypairs
+	Memory         int64 // bytes of packet memory held
+	Budget         int64 // its bound
+	Workers        int   // that seal and open beside the readers
+	Readers        int   // of TUN queues and sockets
+	Handing        int   // readers that hand over to the workers now
 	// Offloads are those of sockets and interface: on, or off since when and why.
 	Offloads []offload.State
 	Conn     any // counters of the sockets, since they were opened: conn.Stats, nil while down
@@ -53,6 +59,10 @@ func (d *Device) Stats() Stats {
 	}
 	if p := d.sockets.Load(); p != nil {
 		s.ofSockets(*p)
+	}
+	s.SocketFailures, s.Reopened = d.state.failures.Load(), d.state.reopened.Load()
+	if why := d.state.missing.Load(); why != nil {
+		s.SocketError = (*why).Error()
 	}
 	if g, ok := d.tun.(governed); ok {
 		s.Offloads = append(s.Offloads, g.Offloads()...)
