@@ -25,7 +25,12 @@ type report struct {
 	Goroutines int    `json:"goroutines"`
 	RSS        int64  `json:"rss_bytes,omitempty"` // where the system tells
 
-	Up         bool   `json:"up"`
+	Up bool `json:"up"`
+	// SocketError is why there are no sockets though the link is up; empty if there are.
+	SocketError    string `json:"socket_error"`
+	SocketFailures uint64 `json:"socket_failures"`
+	Reopened       uint64 `json:"sockets_reopened"`
+
 	ListenPort uint16 `json:"listen_port"`
 	MTU        int    `json:"mtu"`
 	RouteWatch bool   `json:"route_watch"`
@@ -64,7 +69,8 @@ func (d *reporter) Report() any {
 	r := report{
 		Version: versionString(), Interface: d.name(), PID: os.Getpid(), Uptime: int64(time.Since(d.start).Seconds()),
 		Goroutines: runtime.NumGoroutine(), RSS: resident,
-		Up: s.Up, ListenPort: s.Port, MTU: s.MTU, Peers: s.Peers, Indices: s.Indices,
+		Up: s.Up, SocketError: s.SocketError, SocketFailures: s.SocketFailures, Reopened: s.Reopened,
+		ListenPort: s.Port, MTU: s.MTU, Peers: s.Peers, Indices: s.Indices,
 		MemoryUsed: s.Memory, MemoryLimit: s.Budget,
 		Memory: memoryParts(resident, files, s.Memory, held), Workers: s.Workers, Readers: s.Readers, Handing: s.Handing, AEAD: aead.Kernel(),
 		Offloads: s.Offloads, Drops: s.Drops,

@@ -142,7 +142,13 @@ func (r *report) text() string {
 	fmt.Fprintf(&b, "interface: %s\n", r.Interface)
 	line("version", "%s", r.Version)
 	line("uptime", "%s", time.Duration(r.Uptime)*time.Second)
+	if r.SocketError != "" {
+		state = "no sockets (" + r.SocketError + ")"
+	}
 	line("state", "%s, listening port %d, mtu %d", state, r.ListenPort, r.MTU)
+	if r.SocketFailures > 0 {
+		line("sockets", "failed %d times, opened anew %d times", r.SocketFailures, r.Reopened)
+	}
 	line("peers", "%d", r.Peers)
 	line("packet memory", "%s of %s", mebi(r.MemoryUsed), mebi(r.MemoryLimit))
 	line("workers", "%d; %d of %d readers hand over", r.Workers, r.Handing, r.Readers)

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func sample() report {
 	since := time.Date(2026, 11, 20, 1, 2, 3, 0, time.UTC)
 	return report{
 		Version: "v1.2.3", Interface: "wg0", PID: 4711, Uptime: 3723, Goroutines: 14, RSS: 12<<20 + 1<<19,
-		Up: true, ListenPort: 51820, MTU: 1420, RouteWatch: true, Peers: 3, Indices: 4,
+		Up: true, SocketFailures: 3, Reopened: 2, ListenPort: 51820, MTU: 1420, RouteWatch: true, Peers: 3, Indices: 4,
 		MemoryUsed: 5 << 20, MemoryLimit: 16 << 20, Memory: []part{{"peers", 3, 1440}, {"rest", 0, -5}}, Workers: 2, Readers: 3, Handing: 1, AEAD: "avx512", Evicted: 1,
 		Offloads: []offload.State{
 			{Where: "udp4", Name: "gso", On: true},
@@ -34,6 +35,14 @@ func sample() report {
 		Drops:   map[string]uint64{"no_peer": 12, "replay": 0, "bad_tag": 1},
 		Sockets: &conn.Stats{Received: 100, Sent: 200, SendCalls: 20, GSOFallbacks: 2},
 		Tun:     &tun.Stats{SuperRead: 7},
+	}
+}
+
+// Why there are no sockets is the first thing to be seen.
+func TestStatusWithoutSockets(t *testing.T) {
+	r := report{Interface: "wg0", SocketError: "too many open files", SocketFailures: 5, Reopened: 4}
+	if text := r.text(); !strings.Contains(text, "state: no sockets (too many open files)") || !strings.Contains(text, "sockets: failed 5 times, opened anew 4 times") {
+		t.Error(text)
 	}
 }
 
