@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,26 +71,28 @@ func TestWriteWaits(t *testing.T) {
 	}
 }
 
-// It does not wait for longer than it is told.
+// It does not wait for longer than it is told, and not at all if it is told so.
 func TestWriteGivesUp(t *testing.T) {
 	f, _ := pair(t)
+	defer func() { poll = unix.Poll }()
 	calls := 0
-	call := func(fd uintptr) bool { // fills the file, which nobody reads
-		calls++
-		var err error
-		for err == nil {
-			_, err = unix.Write(int(fd), make([]byte, 4096))
+	full := func(uintptr) bool { calls++; return false }
+	synctest.Test(t, func(t *testing.T) {
+		poll = func(_ []unix.PollFd, timeout int) (int, error) { // nobody reads
+			time.Sleep(time.Duration(timeout) * time.Millisecond)
+			return 0, nil
 		}
-		return false
-	}
-	const within = 20 * time.Millisecond
-	begin := time.Now()
-	if err := f.Write(within, call); err != os.ErrDeadlineExceeded || calls < 2 || time.Since(begin) < within {
-		t.Errorf("%v after %v and %d calls", err, time.Since(begin), calls)
-	}
-	if err := f.Write(0, call); err != os.ErrDeadlineExceeded {
-		t.Error(err)
-	}
+		const within = 20 * time.Millisecond
+		begin := time.Now()
+		err := f.Write(within, full)
+		if took := time.Since(begin); err != os.ErrDeadlineExceeded || calls != 2 || took < within || took > within+time.Millisecond {
+			t.Errorf("%v after %v and %d calls", err, took, calls)
+		}
+		begin, calls = time.Now(), 0
+		if err := f.Write(0, full); err != os.ErrDeadlineExceeded || calls != 1 || time.Since(begin) != 0 {
+			t.Errorf("%v after %v and %d calls", err, time.Since(begin), calls)
+		}
+	})
 }
 
 // Close ends calls that wait, and later ones; the descriptor lives as long as a call.
