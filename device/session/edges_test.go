@@ -214,3 +214,15 @@ func TestPersistentJitterDrawnWhenFired(t *testing.T) {
 	}
 	due(interval)
 }
+
+// What T4 wipes takes the notes of T2 and T3 with it: the next session owes nothing
+// for this one.
+func TestZeroedKeysClearNotes(t *testing.T) {
+	b := newBare(t)
+	b.session(1)
+	noted := Activity{UnansweredSince: b.now, UnackedSince: b.now, MoreUnacked: true}
+	out := b.advance(time.Hour, noted) // a suspend
+	if out.Note != ZeroedKeys || !out.ClearUnacked || !out.ClearUnanswered || out.Flush || out.ForgetSource {
+		t.Errorf("%+v", out)
+	}
+}

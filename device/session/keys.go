@@ -133,8 +133,10 @@ func (m *Machine) wantsRenewal(now Time, why Reason) bool {
 	return true
 }
 
-// zeroKeys retires the handshake and every keypair.
+// zeroKeys retires the handshake and every keypair, and with them the notes of
+// T2 and T3: what a dead session owes or is owed is not the next one's.
 func (m *Machine) zeroKeys(out *Actions) {
+	out.ClearUnacked, out.ClearUnanswered = true, true
 	m.retireHandshake(out)
 	m.zero = clock.Never
 	if k := m.keys; k != nil {

@@ -154,7 +154,6 @@ func (m *Machine) Expire(now Time, out *Actions) {
 func (m *Machine) Clear(out *Actions) {
 	m.zeroKeys(out)
 	out.DropStaged, out.DropStagedReason = true, Cleared
-	out.ClearUnacked, out.ClearUnanswered = true, true
 	*m = Machine{
 		rand:          m.rand,
 		persistent:    m.persistent,
