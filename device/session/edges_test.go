@@ -226,3 +226,21 @@ func TestZeroedKeysClearNotes(t *testing.T) {
 		t.Errorf("%+v", out)
 	}
 }
+
+// A new endpoint that comes while the last initiation of a series is built gets a
+// whole series: that one goes to it, and is its first.
+func TestEndpointChangedInLastRetry(t *testing.T) {
+	b := newBare(t)
+	b.need(0, DataWaits)
+	for i := range uint32(19) {
+		b.initiated(i + 1)
+		b.advance(5*time.Second, Activity{})
+	}
+	if out := b.after(0, func(out *Actions) { b.m.EndpointChanged(b.now, out) }); out != (Actions{}) {
+		t.Errorf("one is being built: %+v", out)
+	}
+	b.initiated(20)
+	if out := b.advance(5*time.Second, Activity{}); !out.Initiate || out.Attempt != 2 {
+		t.Errorf("after the first initiation to the new endpoint: %+v", out)
+	}
+}

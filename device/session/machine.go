@@ -92,13 +92,16 @@ func (m *Machine) Initiating() bool { return m.building }
 
 // EndpointChanged: the user gave an existing peer another endpoint: without a
 // live session a handshake starts at once, also within REKEY_TIMEOUT of the
-// last initiation, which went elsewhere.
+// last initiation, which went elsewhere. What is being built goes to the new
+// endpoint; it is the first of a series too, else it could be the last.
 func (m *Machine) EndpointChanged(now Time, out *Actions) {
-	if m.live(now) || m.building {
+	if m.live(now) {
 		return
 	}
 	m.attempts = 0
-	m.initiate(EndpointChanged, out)
+	if !m.building {
+		m.initiate(EndpointChanged, out)
+	}
 }
 
 // Up: the interface came up: staged packets (Flush, if staged) and, with a
