@@ -37,6 +37,14 @@ func (t *Timestamp) fields() (sec, nsec uint64) {
 	return binary.BigEndian.Uint64(t[:]), uint64(binary.BigEndian.Uint32(t[8:]))
 }
 
+// Valid reports whether t is a label at all: seconds from 2^63 on are reserved and
+// nanoseconds end at 999,999,999 (cr.yp.to/libtai/tai64.html). What a peer sends is only compared and
+// need not be one.
+func (t Timestamp) Valid() bool {
+	sec, nsec := t.fields()
+	return sec < 1<<63 && nsec < uint64(time.Second)
+}
+
 // After reports whether t is strictly newer than u.
 func (t Timestamp) After(u Timestamp) bool { return bytes.Compare(t[:], u[:]) > 0 }
 

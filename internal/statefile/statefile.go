@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,20 +28,38 @@ func New(dir, ifname string) (*File, error) {
 	return &File{filepath.Join(dir, ifname+".stamp")}, nil
 }
 
-// Load reads the label; the zero label if there is no file yet.
+// maxFile bounds what is read of a state file, in bytes: whatever it has become.
+const maxFile = 64
+
+// Load reads the label; the zero label if there is no file yet. What is no file
+// but, say, a pipe, is not opened: that could wait for ever.
 func (f *File) Load() (stamp noise.Timestamp, err error) {
-	text, err := os.ReadFile(f.path)
+	text, err := f.read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return stamp, nil
 	}
 	if err != nil {
 		return stamp, fmt.Errorf("state file: %w", err)
 	}
-	raw, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(raw) != len(stamp) {
-		return stamp, fmt.Errorf("state file %s is damaged: it should hold %d hexadecimal digits; remove it to start without", f.path, 2*len(stamp))
+	raw, err := hex.DecodeString(strings.TrimSuffix(string(text), "\n"))
+	if err != nil || len(raw) != len(stamp) || !noise.Timestamp(raw).Valid() {
+		return stamp, fmt.Errorf("state file %s is damaged: it should hold %d hexadecimal digits, a TAI64N label; remove it to start without", f.path, 2*len(stamp))
 	}
 	return noise.Timestamp(raw), nil
+}
+
+func (f *File) read() ([]byte, error) {
+	if info, err := os.Stat(f.path); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file; remove it to start without", f.path)
+	}
+	file, err := os.Open(f.path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxFile))
 }
 
 // Save replaces the file whole: after a crash it holds the old label or the new.
