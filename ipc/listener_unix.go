@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // SocketDir is where wg(8) looks for the sockets of userspace daemons.
@@ -96,9 +98,13 @@ func FromFile(f *os.File) (*Listener, error) {
 		return nil, fmt.Errorf("uapi socket: descriptor %d is no listening socket: %w", f.Fd(), err)
 	}
 	u, ok := g.(*net.UnixListener)
-	if !ok {
+	if !ok || u.Addr().Network() != "unix" { // what keeps borders of messages is another network
 		g.Close()
-		return nil, fmt.Errorf("uapi socket: descriptor %d is no unix socket", f.Fd())
+		return nil, fmt.Errorf("uapi socket: descriptor %d is no unix stream socket", f.Fd())
+	}
+	if !listens(u) {
+		g.Close()
+		return nil, fmt.Errorf("uapi socket: descriptor %d does not listen", f.Fd())
 	}
 	u.SetUnlinkOnClose(false)
 	path := u.Addr().String()
@@ -107,6 +113,22 @@ func FromFile(f *os.File) (*Listener, error) {
 		info = nil
 	}
 	return newListener(u, path, info), nil
+}
+
+// listens reports whether u does: package net finds out at Accept only. Where the
+// system cannot tell it is left to that.
+func listens(u *net.UnixListener) bool {
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return false
+	}
+	on := 1
+	err = raw.Control(func(fd uintptr) {
+		if v, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil {
+			on = v
+		}
+	})
+	return err == nil && on != 0
 }
 
 // newListener makes a Listener of u, whose file is at path, unless info, which
