@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -24,18 +25,45 @@ const (
 // parent is the process that waits for this one to serve.
 type parent struct{ pipe *os.File }
 
-// adopt is the parent, nil if there is none, and takes its descriptors.
+// adopt is the parent, nil if there is none, and takes its descriptors. What it does
+// not understand to the last byte it refuses: somebody else has set it.
 func adopt(o *options) (*parent, error) {
 	value := os.Getenv(childEnv)
 	if value == "" {
 		return nil, nil
 	}
 	os.Unsetenv(childEnv)
-	var pipe int
-	if n, err := fmt.Sscanf(value, "%d,%d,%d", &pipe, &o.TunFD, &o.UAPIFD); n != 3 || err != nil || pipe < 3 {
-		return nil, fmt.Errorf("%s is culvert's own, and not to be set", childEnv)
+	numbers, ok := parseHandover(value)
+	if !ok {
+		return nil, errNotOurs
 	}
-	return &parent{os.NewFile(uintptr(pipe), "parent")}, nil
+	pipe := os.NewFile(uintptr(numbers[0]), "parent")
+	if info, err := pipe.Stat(); err != nil || info.Mode()&fs.ModeNamedPipe == 0 {
+		return nil, errNotOurs
+	}
+	o.TunFD, o.UAPIFD = numbers[1], numbers[2]
+	return &parent{pipe}, nil
+}
+
+var errNotOurs = errors.New(childEnv + " is culvert's own, and not to be set")
+
+// parseHandover reads what daemonize has written, and nothing else: three numbers,
+// the first from 3 on, of different descriptors.
+func parseHandover(value string) (numbers [3]int, ok bool) {
+	words := strings.Split(value, ",")
+	if len(words) != len(numbers) {
+		return numbers, false
+	}
+	for i, word := range words {
+		n, err := strconv.Atoi(word)
+		if err != nil || strconv.Itoa(n) != word || n > maxDescriptor || n < noDescriptor {
+			return numbers, false
+		}
+		numbers[i] = n
+	}
+	pipe, tun, uapi := numbers[0], numbers[1], numbers[2]
+	inherited := func(n int) bool { return n == noDescriptor || n > 2 }
+	return numbers, pipe > 2 && inherited(tun) && inherited(uapi) && pipe != tun && pipe != uapi && (tun != uapi || tun == noDescriptor)
 }
 
 // tell says the one word the parent waits for. More than one goes nowhere.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 
@@ -102,12 +103,38 @@ func (o *options) check() (err error) {
 	if o.Workers < -1 || o.Workers > maxWorkers {
 		return fmt.Errorf("--workers (CULVERT_WORKERS) must be from -1 to %d, not %d", maxWorkers, o.Workers)
 	}
+	if err := o.checkDescriptors(); err != nil {
+		return err
+	}
 	if err := aead.Use(o.AEAD); err != nil {
 		return fmt.Errorf("--aead (CULVERT_AEAD) %w", err)
 	}
 	o.level, err = parseLevel(o.LogLevel)
 	return err
 }
+
+// checkDescriptors refuses numbers that are none: the kernel takes the lower 32 bits of
+// one that is too large, and what is meant twice would be closed twice.
+func (o *options) checkDescriptors() error {
+	for _, d := range []struct {
+		name string
+		fd   int
+	}{{"--tun-fd (WG_TUN_FD)", o.TunFD}, {"--uapi-fd (WG_UAPI_FD)", o.UAPIFD}} {
+		if d.fd < noDescriptor || d.fd > maxDescriptor {
+			return fmt.Errorf("%s must be from 0 to %d, or %d for none, not %d", d.name, maxDescriptor, noDescriptor, d.fd)
+		}
+	}
+	if o.TunFD != noDescriptor && o.TunFD == o.UAPIFD {
+		return fmt.Errorf("--tun-fd (WG_TUN_FD) and --uapi-fd (WG_UAPI_FD) are both descriptor %d", o.TunFD)
+	}
+	return nil
+}
+
+// Numbers of descriptors: the largest that a system call can be given, and none.
+const (
+	maxDescriptor = math.MaxInt32
+	noDescriptor  = -1
+)
 
 // Bounds of --memory, in MiB, and of --workers.
 const (
