@@ -5,7 +5,6 @@ go 1.26.0
 require (
 	github.com/alecthomas/kong v1.17.0
 	github.com/cloudflare/circl v1.6.4 // the last that takes x/crypto 0.51
-	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/fsnotify/fsnotify v1.10.1
 	github.com/gaissmai/bart v0.30.0
 	github.com/mdlayher/netlink v1.11.2
@@ -17,7 +16,10 @@ require (
 	gonum.org/v1/plot v0.17.0
 )
 
-require github.com/mmcloughlin/avo v0.5.0
+require (
+	github.com/mmcloughlin/avo v0.5.0
+	kernel.org/pub/linux/libs/security/libcap/cap v1.2.78
+)
 
 require (
 	codeberg.org/go-fonts/liberation v0.5.0 // indirect
@@ -34,4 +36,5 @@ require (
 	golang.org/x/text v0.37.0 // indirect
 	golang.org/x/tools v0.44.0 // indirect
 	golang.zx2c4.com/wintun v0.0.0-20230126152724-0fa3db229ce2 // indirect
+	kernel.org/pub/linux/libs/security/libcap/psx v1.2.78 // indirect
 )

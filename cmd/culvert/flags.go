@@ -29,6 +29,8 @@ type options struct {
 	Queues   int    `name:"queues" env:"CULVERT_QUEUES" placeholder:"N" default:"1" help:"Queues of the interface, and sockets per address family, each with a thread of its own: 1 if not given. Only on Linux, and for an interface that culvert makes."`
 	StateDir string `name:"state-dir" type:"path" env:"CULVERT_STATE_DIR,STATE_DIRECTORY" placeholder:"DIR" help:"Keep the time of the last handshake in DIR, so that a clock that goes back over a restart locks nobody out."`
 
+	NoConfine bool `name:"no-confine" group:"Confinement" env:"CULVERT_NO_CONFINE" help:"Keep all privileges. Otherwise culvert gives up, before it serves, what it does not go on to need; culvert status tells. Only on Linux."`
+
 	NoGSO    bool `name:"no-gso" group:"Offloads" env:"CULVERT_NO_GSO" help:"Send every datagram by itself (no UDP segmentation offload)."`
 	ForceGSO bool `name:"force-gso" group:"Offloads" env:"CULVERT_FORCE_GSO" help:"UDP segmentation offload also on a kernel that is known to damage what it segments: Linux 7.0.0 to 7.1.4."`
 	NoGRO    bool `name:"no-gro" group:"Offloads" env:"CULVERT_NO_GRO" help:"Receive every datagram by itself, and merge no packets for the interface."`

@@ -9,6 +9,7 @@ import (
 	"culvert/conn"
 	"culvert/device"
 	"culvert/internal/aead"
+	"culvert/internal/confine"
 	"culvert/internal/offload"
 	"culvert/ipc"
 	"culvert/tun"
@@ -47,6 +48,8 @@ type report struct {
 	AEAD    string `json:"aead"`
 	Evicted int64  `json:"uapi_clients_evicted"`
 
+	Confinement confine.State `json:"confinement"`
+
 	Offloads []offload.State   `json:"offloads"`
 	Drops    map[string]uint64 `json:"drops"`
 	Sockets  *conn.Stats       `json:"sockets"` // null while there are none, or they do not count
@@ -56,9 +59,10 @@ type report struct {
 // reporter is a device that can report.
 type reporter struct {
 	*device.Device
-	name   func() string
-	start  time.Time
-	server atomic.Pointer[ipc.Server]
+	name     func() string
+	start    time.Time
+	confined confine.State
+	server   atomic.Pointer[ipc.Server]
 }
 
 // Report implements [ipc.Reporter].
@@ -73,7 +77,7 @@ func (d *reporter) Report() any {
 		ListenPort: s.Port, MTU: s.MTU, Peers: s.Peers, Indices: s.Indices,
 		MemoryUsed: s.Memory, MemoryLimit: s.Budget,
 		Memory: memoryParts(resident, files, s.Memory, held), Workers: s.Workers, Readers: s.Readers, Handing: s.Handing, AEAD: aead.Kernel(),
-		Offloads: s.Offloads, Drops: s.Drops,
+		Offloads: s.Offloads, Drops: s.Drops, Confinement: d.confined,
 	}
 	if r.Offloads == nil {
 		r.Offloads = []offload.State{}

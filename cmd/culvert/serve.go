@@ -28,6 +28,7 @@ const defaultMTU = 1420
 func serve(o *options, parent *parent) error {
 	end, cycle, counters := notifySignals()
 	log := newLogger(o.level)
+	manager := dialManager()
 	t, err := openTUN(o)
 	if err != nil {
 		return err
@@ -47,12 +48,20 @@ func serve(o *options, parent *parent) error {
 	if err != nil {
 		return err
 	}
-	told := &reporter{Device: d, name: t.Name, start: time.Now()}
+	state, err := confineNow(o, parent, log.Logger)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	told := &reporter{Device: d, name: t.Name, start: time.Now(), confined: state}
 	server := ipc.Serve(l, told, log.Logger)
 	defer server.Close()
 	told.server.Store(server)
-	if err := ready(parent, log.Logger); err != nil {
-		return err
+	manager.tell(log.Logger, serving)
+	if parent != nil {
+		if err := parent.tell(readyWord); err != nil {
+			return err
+		}
 	}
 	go func() { // ends with the process
 		for {
@@ -72,7 +81,7 @@ func serve(o *options, parent *parent) error {
 	case <-l.Removed():
 		log.Info("ending", "why", "the socket's file is gone")
 	}
-	notifyService(log.Logger, stopping)
+	manager.tell(log.Logger, stopping)
 	// Before the server, which waits for what clients have asked for: that may
 	// wait for a network that takes nothing, and Close ends such waiting.
 	d.Close()
@@ -132,18 +141,4 @@ func listen(o *options, name string) (*ipc.Listener, error) {
 		return ipc.FromFile(os.NewFile(uintptr(o.UAPIFD), "uapi"))
 	}
 	return ipc.Listen(name)
-}
-
-// ready tells whoever waits that the daemon serves.
-func ready(p *parent, log *slog.Logger) error {
-	notifyService(log, serving)
-	if p == nil {
-		return nil
-	}
-	// The directory culvert was started in may go: nothing is opened by a
-	// relative path from here on.
-	if err := os.Chdir("/"); err != nil {
-		return err
-	}
-	return p.tell(readyWord)
 }

@@ -153,6 +153,7 @@ func (r *report) text() string {
 	line("packet memory", "%s of %s", mebi(r.MemoryUsed), mebi(r.MemoryLimit))
 	line("workers", "%d; %d of %d readers hand over", r.Workers, r.Handing, r.Readers)
 	line("aead", "%s", r.AEAD)
+	line("confinement", "%s", r.Confinement)
 	line("process", "%d, %d goroutines, %s resident", r.PID, r.Goroutines, mebi(r.RSS))
 	if len(r.Offloads) > 0 {
 		b.WriteString("\noffloads:\n")

@@ -12,6 +12,7 @@ import (
 
 	"culvert/conn"
 	"culvert/device"
+	"culvert/internal/confine"
 	"culvert/internal/offload"
 	"culvert/tun"
 )
@@ -32,9 +33,10 @@ func sample() report {
 			{Where: "udp6", Name: "gso", Why: "EIO", Since: since},
 			{Where: "tun", Name: "read_uso", Why: offload.Option},
 		},
-		Drops:   map[string]uint64{"no_peer": 12, "replay": 0, "bad_tag": 1},
-		Sockets: &conn.Stats{Received: 100, Sent: 200, SendCalls: 20, GSOFallbacks: 2},
-		Tun:     &tun.Stats{SuperRead: 7},
+		Confinement: confine.State{On: true, Capabilities: []string{"cap_net_admin"}, Bounded: true, NoNewPrivs: true},
+		Drops:       map[string]uint64{"no_peer": 12, "replay": 0, "bad_tag": 1},
+		Sockets:     &conn.Stats{Received: 100, Sent: 200, SendCalls: 20, GSOFallbacks: 2},
+		Tun:         &tun.Stats{SuperRead: 7},
 	}
 }
 

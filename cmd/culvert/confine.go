@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"culvert/internal/confine"
+)
+
+// keep are the capabilities a daemon needs as long as it serves: for marks on
+// sockets, buffers beyond the system's limit, and where its interface has gone;
+// and for a port below 1024, when that is set or the link comes up.
+var keep = []string{"cap_net_admin", "cap_net_bind_service"}
+
+// confineNow gives up what only starting needs. Nothing may be opened, or looked
+// up for the first time, after it that was not thought of in package confine.
+func confineNow(o *options, parent *parent, log *slog.Logger) (confine.State, error) {
+	// The directory culvert was started in may go: nothing is opened by a
+	// relative path from here on.
+	if parent != nil {
+		if err := os.Chdir("/"); err != nil {
+			return confine.State{}, err
+		}
+	}
+	if o.NoConfine {
+		log.Debug("not confined", "why", confine.Option)
+		return confine.Off(), nil
+	}
+	_, _ = time.Now().Zone() // which is read from a file once
+	state, err := confine.Apply(confine.Options{Keep: keep})
+	if err != nil {
+		return state, fmt.Errorf("%w; --no-confine (CULVERT_NO_CONFINE=1) starts without", err)
+	}
+	log.Debug("confined", "state", state.String())
+	return state, nil
+}

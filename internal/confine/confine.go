@@ -1,0 +1,56 @@
+// Package confine gives up what a process needs to start and not to go on: a
+// program that was taken over through what it reads from the network shall find
+// nothing to go on with. It is about the whole process, so only commands use it,
+// never a package that others embed.
+//
+// All of it is for good, and for all threads, those that exist and those to come.
+package confine
+
+import "strings"
+
+// Options say what the process goes on to need. The zero value is the least.
+type Options struct {
+	// Keep are names of capabilities, such as cap_net_admin, that stay if they are
+	// there. All others go.
+	Keep []string
+}
+
+// State is what is in force. Its JSON is part of culvert status, and promised by
+// culvert(8).
+type State struct {
+	// On is whether Apply was called, and the system has any of it. Else Why is
+	// Option or Unsupported, and the rest is zero.
+	On  bool   `json:"on"`
+	Why string `json:"why,omitempty"`
+
+	Capabilities []string `json:"capabilities"` // that are left
+	// Bounded is whether no others can come back by running a program, which no_new_privs
+	// forbids anyway. It takes CAP_SETPCAP.
+	Bounded    bool `json:"bounded"`
+	NoNewPrivs bool `json:"no_new_privs"`
+}
+
+// Values of Why.
+const (
+	Option      = "option"      // the user does not want it
+	Unsupported = "unsupported" // by the system
+)
+
+// Off is the state of a process whose user does not want to be confined.
+func Off() State { return State{Why: Option, Capabilities: []string{}} }
+
+// String is for people: what is in force, or why nothing is.
+func (s State) String() string {
+	if !s.On {
+		return "off (" + s.Why + ")"
+	}
+	capabilities := "no capabilities"
+	if len(s.Capabilities) > 0 {
+		capabilities = strings.Join(s.Capabilities, " ")
+	}
+	parts := []string{capabilities}
+	if s.NoNewPrivs {
+		parts = append(parts, "no_new_privs")
+	}
+	return strings.Join(parts, ", ")
+}
