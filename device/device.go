@@ -123,10 +123,10 @@ func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
 	}
 	d.mtu.Store(int32(t.MTU()))
 	d.raised.Store(new(make(chan struct{})))
-	d.session.Jitter = jitter
+	d.session = session.Rand{Jitter: jitter, Slot: dueSlot}
 	d.handshakeWorkers = defaultHandshakeWorkers()
 	d.crowd.init(d.handshakeWorkers)
-	d.controller = &controller{d: d, wheel: timers.NewWheel[peer](d.clock.Now()), keepalives: keepalives{most: keepaliveBatch}}
+	d.controller = &controller{d: d, wheel: timers.NewWheel[peer](d.clock.Now()), keepalives: keepalives{most: keepaliveBatch}, together: dueTogether}
 	if opts.Stamps != nil {
 		var err error
 		if d.stamps, err = newStampKeeper(opts.Stamps); err != nil {

@@ -294,3 +294,39 @@ func BenchmarkKeepalives(b *testing.B) {
 		}
 	}
 }
+
+// Peers whose keepalives went at different times come to send them together, at multiples of
+// a slot, and none is early or later than its jitter may make it.
+func TestKeepalivesGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLAN(t)
+		const peers = 20
+		a, others := hub(t, l, peers)
+		a.d.do(func() { a.d.controller.together = 2 * peers }) // many more come due, but never at once
+		last := map[netip.AddrPort]time.Time{}
+		for _, o := range others {
+			for _, interval := range []uint16{0, 25} { // one goes now
+				u := config.PeerUpdate{PublicKey: o.public, HasPersistentKeepalive: true, PersistentKeepalive: interval}
+				a.configure(&config.Update{Peers: []config.PeerUpdate{u}})
+			}
+			last[o.outer] = time.Now()
+			sleep(100 * time.Millisecond)
+		}
+		l.reset()
+		sleep(27 * time.Second)
+		ticks := map[int64]int{}
+		for _, d := range l.reset() {
+			if d.from != a.outer {
+				continue
+			}
+			if since := d.at.Sub(last[d.to]); since < 25*time.Second || since > 25*time.Second+25*time.Second/32+grain {
+				t.Errorf("a keepalive %v after the last one", since)
+			}
+			delete(last, d.to)
+			ticks[d.at.UnixNano()]++
+		}
+		if most := int(peers*100*time.Millisecond/dueSlot) + 2; len(last) > 0 || len(ticks) > most {
+			t.Errorf("%d peers without a keepalive, the others at %d times, want at most %d", len(last), len(ticks), most)
+		}
+	})
+}

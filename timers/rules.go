@@ -77,19 +77,24 @@ func NewHandshakeAt(unanswered Time, jitter time.Duration) Time {
 func ZeroKeysAt(derived Time) Time { return since(derived, ZeroKeysAfter) }
 
 // PersistentAt is T5: when a persistent keepalive is due if the last
-// authenticated send or receive was at traffic. An interval of 0 is off.
-func PersistentAt(traffic Time, interval time.Duration) Time {
-	if interval <= 0 {
+// authenticated send or receive was at traffic. An interval of 0 is off. It waits
+// up to a 32nd of the interval longer, but no more than a second: step (of 256; a
+// byte is what a peer has for it) of that, so that peers part; then at a multiple of slot
+// within it, if there is one, so that those of many peers are due together. No
+// slot: 0.
+func PersistentAt(traffic Time, interval time.Duration, step uint8, slot time.Duration) Time {
+	if interval <= 0 || traffic.IsZero() {
 		return clock.Never
 	}
-	return since(traffic, interval)
-}
-
-// PersistentJitter is how much longer than its interval a persistent keepalive
-// waits, of 256 steps: up to a 32nd of the interval, but no more than a second.
-// It is a step and not a time because a step has one byte.
-func PersistentJitter(interval time.Duration, step uint8) time.Duration {
-	return min(max(0, interval)/32, time.Second) * time.Duration(step) / 256
+	from, most := traffic.Add(interval), min(interval/32, time.Second)
+	at := from.Add(most * time.Duration(step) / 256)
+	if slot <= 0 || slot > most {
+		return at
+	}
+	if down := at - at%Time(slot); down >= from {
+		return down
+	}
+	return at + Time(slot) - at%Time(slot)
 }
 
 // RekeyAt is from when the initiator of a key derived at birth renews it when it

@@ -37,13 +37,13 @@ func TestRules(t *testing.T) {
 		{"T2", KeepaliveAt(at), at.Add(10 * time.Second)},
 		{"T3", NewHandshakeAt(at, 7*ms), at.Add(15007 * ms)},
 		{"T4", ZeroKeysAt(at), at.Add(540 * time.Second)},
-		{"T5", PersistentAt(at, 25*time.Second), at.Add(25 * time.Second)},
-		{"T5 off", PersistentAt(at, 0), clock.Never},
+		{"T5", PersistentAt(at, 25*time.Second, 0, 0), at.Add(25 * time.Second)},
+		{"T5 off", PersistentAt(at, 0, 255, 0), clock.Never},
 		{"T1 unarmed", RetransmitAt(clock.Never, 333*ms), clock.Never},
 		{"T2 unarmed", KeepaliveAt(clock.Never), clock.Never},
 		{"T3 unarmed", NewHandshakeAt(clock.Never, ms), clock.Never},
 		{"T4 unarmed", ZeroKeysAt(clock.Never), clock.Never},
-		{"T5 unarmed", PersistentAt(clock.Never, time.Second), clock.Never},
+		{"T5 unarmed", PersistentAt(clock.Never, time.Second, 0, 0), clock.Never},
 		{"next initiation", MayInitiateAt(at), at.Add(5 * time.Second)},
 		{"first initiation", MayInitiateAt(clock.Never), clock.Never},
 		{"rekey", RekeyAt(at, 3*time.Second), at.Add(123 * time.Second)},
@@ -64,16 +64,45 @@ func TestPersistentJitter(t *testing.T) {
 		step     uint8
 		want     time.Duration
 	}{
-		{0, 255, 0},
-		{-time.Second, 255, 0},
 		{time.Second, 0, 0},
 		{time.Second, 128, time.Second / 64},
 		{25 * time.Second, 128, 390625 * time.Microsecond},
 		{25 * time.Second, 255, 778198242},
 		{65535 * time.Second, 255, 996093750},
 	} {
-		if got := PersistentJitter(c.interval, c.step); got != c.want {
+		const traffic = Time(time.Hour)
+		if got := PersistentAt(traffic, c.interval, c.step, 0).Sub(traffic) - c.interval; got != c.want {
 			t.Errorf("step %d of %v is %v, want %v", c.step, c.interval, got, c.want)
+		}
+	}
+}
+
+// With a slot it is at a multiple of it, still within the jitter; the latest that is before
+// what was drawn, so that what is drawn still parts peers. A jitter shorter than the slot goes before.
+func TestPersistentSlot(t *testing.T) {
+	const slot = 500 * time.Millisecond
+	for interval := time.Second; interval < 120*time.Second; interval += 7 * time.Second {
+		most := min(interval/32, time.Second)
+		seen := map[Time]bool{}
+		for traffic := Time(1); traffic < Time(2*time.Second); traffic += Time(31 * time.Millisecond) {
+			clear(seen)
+			for step := range 256 {
+				at, free := PersistentAt(traffic, interval, uint8(step), slot), PersistentAt(traffic, interval, uint8(step), 0)
+				seen[at] = true
+				switch late := at.Sub(traffic) - interval; {
+				case late < 0 || late > most:
+					t.Fatalf("step %d of %v: late by %v, at most %v is allowed", step, interval, late, most)
+				case most < slot && at != free:
+					t.Fatalf("step %d of %v: %v is not %v", step, interval, at, free)
+				case most >= slot && at%Time(slot) != 0:
+					t.Fatalf("step %d of %v: %v is no multiple of %v", step, interval, at, slot)
+				case at > free && at.Sub(free) >= slot:
+					t.Fatalf("step %d of %v: put off by %v", step, interval, at.Sub(free))
+				}
+			}
+			if most >= slot && len(seen) > 2 {
+				t.Fatalf("interval %v: %d slots", interval, len(seen))
+			}
 		}
 	}
 }

@@ -32,7 +32,9 @@
 // T5, persistent keepalive. Runs from the last authentic message sent or
 // received, for the interval the user set and a jitter of up to a 32nd of it, at
 // most a second, drawn whenever it fires: peers that met in the same second would
-// else be silent, and send, in the same tick for ever. It is late and never early;
+// else be silent, and send, in the same tick for ever. Within what the jitter may be it is
+// at a multiple of half a second (Rand.Slot), so that those of many peers cost one wake-up,
+// unless too many are. It is late and never early;
 // users choose the interval with room (25 s for NATs that forget after 30). Then a
 // keepalive is sent, or if there is no key to send it with, a handshake begins.
 //

@@ -83,6 +83,52 @@ func TestLastLook(t *testing.T) {
 	}
 }
 
+// Looks are at multiples of a slot, and a little early, unless too many are; and so is T5,
+// within its jitter, of those that were not one too many.
+func TestSlots(t *testing.T) {
+	const slot = Time(500 * time.Millisecond)
+	b := newBare(t)
+	*b.m.rand = Rand{Jitter: func() time.Duration { return timers.MaxJitter / 2 }, Slot: time.Duration(slot)}
+	next := func() time.Duration {
+		at, _ := b.m.Deadline()
+		return at.Sub(b.now)
+	}
+	b.now = 1000 * slot
+	b.session(1)
+	for _, c := range []struct {
+		late    time.Duration // the look before it
+		crowded bool
+		want    time.Duration
+	}{
+		{123 * time.Millisecond, false, 9877 * time.Millisecond},
+		{0, false, 10 * time.Second},
+		{0, true, 10 * time.Second},
+		{400 * time.Millisecond, true, 10 * time.Second},
+		{0, false, 9600 * time.Millisecond},
+	} {
+		b.m.rand.Crowded = c.crowded
+		if b.advance(next()+c.late, Activity{}); next() != c.want {
+			t.Fatalf("%+v: the next look is in %v", c, next())
+		}
+	}
+	b.m.keys.look, b.m.keys.sendUntil, b.m.zero = clock.Never, clock.Never, clock.Never
+	b.m.rand.Jitter = func() time.Duration { return timers.MaxJitter * 255 / 256 }
+	const interval, most = 25 * time.Second, 25 * time.Second / 32
+	b.after(100*time.Millisecond, func(out *Actions) { b.m.SetPersistentKeepalive(b.now, interval, true, out) })
+	for i, crowded := range []bool{false, true, false, false} { // who was one too many stays alone while the jitter is large
+		if on := b.now.Add(next())%slot == 0; on != (i < 2) || next() < interval || next() > interval+most {
+			t.Fatalf("%d: due in %v, at a slot: %v", i, next(), on)
+		}
+		b.m.rand.Crowded = crowded
+		b.advance(next(), Activity{})
+	}
+	b.m.rand.Jitter = func() time.Duration { return 0 }
+	b.advance(next(), Activity{})
+	if on := b.now.Add(next())%slot == 0; !on {
+		t.Error("it never comes back to the others")
+	}
+}
+
 // What is found only by that last look is still done.
 func TestLastLookSeesT2(t *testing.T) {
 	b := newBare(t)

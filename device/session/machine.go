@@ -26,9 +26,14 @@ var (
 // from one peer (Linux: INITIATIONS_PER_SECOND 50).
 const minInitiationInterval = time.Second / 50
 
-// Rand is the randomness a Machine needs; shared by all machines of a device.
+// Rand is the randomness a Machine needs, and what it shares; one for all machines of a device, whose owner may change it.
 type Rand struct {
 	Jitter func() time.Duration // 0..333 ms, drawn when a timer that has jitter is armed, and for T5's steps
+	// Slot (less than 10 s) is what T5 is due at multiples of, where its jitter allows that, and looks at the
+	// Activity, so that many peers are due together; 0: at any time.
+	Slot time.Duration
+	// Crowded: too many are. The machines that advance while it is set are due apart.
+	Crowded bool
 }
 
 // Machine is one peer's session. The zero value is not usable: see New. It is a
@@ -49,7 +54,8 @@ type Machine struct {
 	responding    bool   // Respond was asked, the result is not yet here
 	attempts      uint8  // retries made in this series
 	wanted        Reason // a request that REKEY_TIMEOUT put off and no retry will serve
-	late          uint8  // T5's jitter, in steps (timers.PersistentJitter)
+	late          uint8  // T5's jitter, in steps (timers.PersistentAt)
+	alone         bool   // and it is due as that has it, not together with others (Rand.Crowded)
 	stampReceived noise.Timestamp
 	stampSent     noise.Timestamp
 

@@ -140,15 +140,20 @@ func (m *Machine) persistentDue(now Time, a Activity, out *Actions) {
 }
 
 // armPersistent has T5 run from now, with another jitter. Traffic, which puts it off,
-// does not draw: the jitter is there to part peers that are silent.
+// does not draw: the jitter is there to part peers that are silent. Who was one too many
+// comes back to the others now and then only: all at once would be too many again.
 func (m *Machine) armPersistent(now Time) {
-	m.traffic = now
-	m.late = uint8(m.rand.Jitter() * 256 / (timers.MaxJitter + 1))
+	m.traffic, m.late = now, uint8(m.rand.Jitter()*256/(timers.MaxJitter+1))
+	m.alone = m.rand.Crowded || m.alone && m.late >= 64
 }
 
 // persistentAt is T5's deadline, as far as known.
 func (m *Machine) persistentAt() Time {
-	return timers.PersistentAt(m.traffic, m.persistent+timers.PersistentJitter(m.persistent, m.late))
+	slot := m.rand.Slot
+	if m.alone {
+		slot = 0
+	}
+	return timers.PersistentAt(m.traffic, m.persistent, m.late, slot)
 }
 
 // keepalive sends one, or if there is no key to send it with, initiates.
@@ -178,5 +183,9 @@ func (m *Machine) lookAgain(now Time) {
 		k.look = clock.Never
 		return
 	}
-	k.look = min(now.Add(timers.KeepaliveTimeout), k.lookTill)
+	at := now.Add(timers.KeepaliveTimeout)
+	if slot := Time(m.rand.Slot); slot > 0 && !m.rand.Crowded {
+		at -= at % slot // a little early: it finds what it would, or the next one does
+	}
+	k.look = min(at, k.lookTill)
 }
