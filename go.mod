@@ -17,6 +17,7 @@ require (
 )
 
 require (
+	github.com/landlock-lsm/go-landlock v0.11.2
 	github.com/mmcloughlin/avo v0.5.0
 	kernel.org/pub/linux/libs/security/libcap/cap v1.2.78
 )

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"culvert/internal/confine"
@@ -16,7 +17,7 @@ var keep = []string{"cap_net_admin", "cap_net_bind_service"}
 
 // confineNow gives up what only starting needs. Nothing may be opened, or looked
 // up for the first time, after it that was not thought of in package confine.
-func confineNow(o *options, parent *parent, log *slog.Logger) (confine.State, error) {
+func confineNow(o *options, parent *parent, socket string, log *slog.Logger) (confine.State, error) {
 	// The directory culvert was started in may go: nothing is opened by a
 	// relative path from here on.
 	if parent != nil {
@@ -29,7 +30,15 @@ func confineNow(o *options, parent *parent, log *slog.Logger) (confine.State, er
 		return confine.Off(), nil
 	}
 	_, _ = time.Now().Zone() // which is read from a file once
-	state, err := confine.Apply(confine.Options{Keep: keep})
+	residentMemory()         // whose file stays open
+	needs := confine.Options{Keep: keep}
+	if socket != "" {
+		needs.RemoveIn = []string{filepath.Dir(socket)}
+	}
+	if o.StateDir != "" {
+		needs.ReplaceIn = []string{o.StateDir}
+	}
+	state, err := confine.Apply(needs)
 	if err != nil {
 		return state, fmt.Errorf("%w; --no-confine (CULVERT_NO_CONFINE=1) starts without", err)
 	}

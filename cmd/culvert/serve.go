@@ -48,7 +48,7 @@ func serve(o *options, parent *parent) error {
 	if err != nil {
 		return err
 	}
-	state, err := confineNow(o, parent, log.Logger)
+	state, err := confineNow(o, parent, l.Path(), log.Logger)
 	if err != nil {
 		l.Close()
 		return err

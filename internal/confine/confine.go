@@ -6,13 +6,21 @@
 // All of it is for good, and for all threads, those that exist and those to come.
 package confine
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Options say what the process goes on to need. The zero value is the least.
 type Options struct {
 	// Keep are names of capabilities, such as cap_net_admin, that stay if they are
 	// there. All others go.
 	Keep []string
+	// RemoveIn are directories in which files may be removed, and ReplaceIn those in
+	// which regular files may be made, read, written, renamed and removed. They must be
+	// there, and are known by what they are: one that is made anew is another.
+	// Elsewhere no file can be opened or changed.
+	RemoveIn, ReplaceIn []string
 }
 
 // State is what is in force. Its JSON is part of culvert status, and promised by
@@ -28,6 +36,11 @@ type State struct {
 	// forbids anyway. It takes CAP_SETPCAP.
 	Bounded    bool `json:"bounded"`
 	NoNewPrivs bool `json:"no_new_privs"`
+
+	// Landlock is the version of the kernel's interface, 0 where there is none, and
+	// then LandlockWhy says why.
+	Landlock    int    `json:"landlock_abi"`
+	LandlockWhy string `json:"landlock_why,omitempty"`
 }
 
 // Values of Why.
@@ -51,6 +64,12 @@ func (s State) String() string {
 	parts := []string{capabilities}
 	if s.NoNewPrivs {
 		parts = append(parts, "no_new_privs")
+	}
+	switch {
+	case s.Landlock > 0:
+		parts = append(parts, "landlock "+strconv.Itoa(s.Landlock))
+	case s.LandlockWhy != "":
+		parts = append(parts, "no landlock ("+s.LandlockWhy+")")
 	}
 	return strings.Join(parts, ", ")
 }

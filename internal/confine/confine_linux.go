@@ -28,6 +28,9 @@ func Apply(o Options) (State, error) {
 		return s, fmt.Errorf("confine: no_new_privs: %w", err)
 	}
 	s.NoNewPrivs = true
-	s.Capabilities, err = effective()
+	if s.Capabilities, err = effective(); err != nil {
+		return s, err
+	}
+	s.Landlock, s.LandlockWhy, err = restrictFiles(o)
 	return s, err
 }
