@@ -81,7 +81,7 @@ func (k *Key) Open(buf []byte, counter uint64) bool {
 //
 // It overwrites the key inside x/crypto's value. If a later x/crypto keeps its
 // key in another way than New expects, Wipe only drops the reference. What
-// round keys and registers left on stacks nobody overwrites: Go gives no way.
+// Seal and Open, single ones, leave on the stack is for their caller to overwrite (package scrub).
 func (k *Key) Wipe() {
 	if k.secret != nil {
 		clear(k.secret[:])

@@ -1,12 +1,15 @@
 package aead
 
-import "culvert/internal/chachapoly"
+import (
+	"culvert/internal/chachapoly"
+	"culvert/internal/scrub"
+)
 
 // A Message of a batch; see [chachapoly.Message].
 type Message = chachapoly.Message
 
 // SealBatch is Seal for several messages, which do not overlap. More at once are
-// quicker, up to a multiple of 32.
+// quicker, up to a multiple of 32. Of the key it leaves nothing on the stack.
 func (k *Key) SealBatch(messages []Message) {
 	if k.aead == nil {
 		panic("BUG: aead: seal with a wiped key")
@@ -15,9 +18,13 @@ func (k *Key) SealBatch(messages []Message) {
 	if n > 0 {
 		k.kernel.Seal(&k.lanes, messages[:n])
 	}
+	if n == len(messages) {
+		return
+	}
 	for _, m := range messages[n:] {
 		k.Seal(m.Buf, m.Counter)
 	}
+	scrub.Shallow()
 }
 
 // OpenBatch is Open for several messages, which do not overlap: where that would
@@ -30,10 +37,14 @@ func (k *Key) OpenBatch(messages []Message) {
 	if n > 0 {
 		k.kernel.Open(&k.lanes, messages[:n])
 	}
+	if n == len(messages) {
+		return
+	}
 	for i := n; i < len(messages); i++ {
 		m := &messages[i]
 		m.Bad = !k.Open(m.Buf, m.Counter)
 	}
+	scrub.Shallow()
 }
 
 func shortest(messages []Message) int {

@@ -17,6 +17,7 @@ var layers = [][]string{
 	{"device/session", "device/routes", "conn", "tun", "internal/statefile"},
 	{"noise", "timers", "ratelimiter", "internal/cryptobench"},
 	{"internal/aead"},
+	{"internal/scrub"},
 	{"device/config", "internal/*"},
 }
 

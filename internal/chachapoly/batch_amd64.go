@@ -80,15 +80,34 @@ func begin(kernel *Kernel) *work {
 func (w *work) end() {
 	*w.vectors = vectors{}
 	w.p = [8]unsafe.Pointer{} // would keep packets from the collector
-	if w.kernel.wide {
-		wipe512()
-	} else {
-		wipe256()
-	}
+	w.kernel.wipeRegisters()
 	for i := range works {
 		if works[i].Load() == nil && works[i].CompareAndSwap(nil, w) {
 			return
 		}
+	}
+}
+
+func (n *Kernel) wipeRegisters() {
+	if n.wide {
+		wipe512()
+	} else {
+		wipe256()
+	}
+}
+
+// widest is what has all vector registers of this processor; nil if it has no AVX2.
+var widest = func() *Kernel {
+	if all := Kernels(); len(all) > 0 {
+		return all[0]
+	}
+	return nil
+}()
+
+// WipeRegisters overwrites what others (x/crypto, memmove) have left in vector registers. It does nothing on processors without AVX2.
+func WipeRegisters() {
+	if widest != nil {
+		widest.wipeRegisters()
 	}
 }
 
