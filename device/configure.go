@@ -184,6 +184,7 @@ func (c *controller) setSockets(u *config.Update) error {
 // setPrivateKey changes our identity; zero takes it away. A peer that has our
 // public key goes. Sessions are expired: they were made by the old identity.
 func (c *controller) setPrivateKey(k *config.PrivateKey) {
+	c.secret = true
 	id := newIdentity(k)
 	if old := c.d.identity.Load(); old == nil && id == nil || old != nil && id != nil && old.PublicKey() == id.PublicKey() {
 		id.release()

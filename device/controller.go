@@ -7,6 +7,7 @@ import (
 	"culvert/conn"
 	"culvert/device/session"
 	"culvert/internal/clock"
+	"culvert/internal/scrub"
 	"culvert/noise"
 	"culvert/timers"
 )
@@ -64,6 +65,7 @@ type controller struct {
 	keepalives keepalives
 	reopening  reopening
 	receive    *receivers // of the sockets; nil: there are none
+	secret     bool       // a key was used in this turn, and is on the stack
 }
 
 // run is the controller's goroutine. It ends when Close has ended all others.
@@ -94,6 +96,10 @@ func (c *controller) run() {
 			return
 		}
 		c.flushKeepalives()
+		if c.secret {
+			c.secret = false
+			scrub.Deep()
+		}
 		c.fired, c.d.session.Crowded = 0, false
 		c.feed()
 		next, _ := c.wheel.Next()

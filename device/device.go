@@ -16,6 +16,7 @@ import (
 	"culvert/device/routes"
 	"culvert/device/session"
 	"culvert/internal/clock"
+	"culvert/internal/scrub"
 	"culvert/ratelimiter"
 	"culvert/timers"
 	"culvert/tun"
@@ -157,20 +158,20 @@ func (d *Device) defaults() {
 	d.gate.limit = ratelimiter.New()
 }
 
-// start starts the goroutines that live as long as the device.
+// start starts the goroutines that live as long as the device. All of them seal or open, or compute with keys.
 func (d *Device) start() {
-	go d.controller.run()
+	go scrub.Run(d.controller.run)
 	for range max(0, d.opts.Workers) {
 		d.workers.Add(1)
-		go d.runWorker()
+		go scrub.Run(d.runWorker)
 	}
 	for range d.handshakeWorkers {
 		d.workers.Add(1)
-		go d.runHandshakes()
+		go scrub.Run(d.runHandshakes)
 	}
 	for i, r := range d.tun.Readers() {
 		d.readers.Add(1)
-		go (&outbound{d: d, shard: i, reader: r, ahead: backlog{pool: &d.readPool}, load: d.newLoad(), rhythm: d.newModeration()}).run()
+		go scrub.Run((&outbound{d: d, shard: i, reader: r, ahead: backlog{pool: &d.readPool}, load: d.newLoad(), rhythm: d.newModeration()}).run)
 	}
 	d.watcher.Add(1)
 	go d.watch()

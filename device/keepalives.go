@@ -85,6 +85,7 @@ func (c *controller) collect(p *peer, k *keypair) bool {
 	m := x.mem[x.n][:]
 	noise.PutTransportHeader(m, k.keys.RemoteIndex, counter)
 	k.keys.Send.Seal(m[noise.TransportHeaderSize:], counter)
+	c.secret = true
 	p.activity.sent(c.now, false)
 	x.peers[x.n] = p
 	x.runs[x.n] = conn.Run{Data: m, Segment: len(m), To: to}

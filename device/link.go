@@ -7,6 +7,7 @@ import (
 	"culvert/conn"
 	"culvert/device/session"
 	"culvert/internal/clock"
+	"culvert/internal/scrub"
 )
 
 // receivers are the inbound readers of one pair of sockets.
@@ -116,7 +117,7 @@ func (c *controller) swap(s conn.Sockets) (conn.Sockets, *receivers) {
 	c.receive = new(receivers)
 	for i, r := range s.Receivers() {
 		in := &inbound{d: c.d, shard: i, receiver: r, of: c.receive, load: c.d.newLoad(), rhythm: c.d.newModeration()}
-		c.receive.running.Go(in.run)
+		c.receive.running.Go(func() { scrub.Run(in.run) })
 	}
 	return old, readers
 }

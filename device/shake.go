@@ -3,6 +3,7 @@ package device
 import (
 	"culvert/conn"
 	"culvert/internal/clock"
+	"culvert/internal/scrub"
 	"culvert/noise"
 )
 
@@ -59,6 +60,7 @@ func (d *Device) runHandshakes() {
 			w.finish(&w.shakes[i])
 		}
 		w.end()
+		scrub.Deep()
 	}
 }
 

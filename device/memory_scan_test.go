@@ -1,0 +1,186 @@
+//go:build linux
+
+package device
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unsafe"
+
+	"culvert/device/config"
+	"culvert/internal/aead"
+	"culvert/internal/memscan"
+	"culvert/internal/scrub"
+	"culvert/noise"
+	"culvert/timers"
+)
+
+// The memory of a process is searched for keys that were retired. That they are not found is to be
+// believed because they are found before.
+
+// alone runs f in every mode, in a process of its own that the runtime does not interrupt with signals: what is in vector registers at just that
+// moment is written to memory that nobody reaches (package scrub).
+func alone(t *testing.T, f func(t *testing.T, opts Options)) {
+	t.Helper()
+	const env = "GODEBUG=asyncpreemptoff=1"
+	if strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1") {
+		inBubble(t, func(t *testing.T, opts Options) { scrub.Run(func() { f(t, opts) }) })
+		return
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), env)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()+"/parallel") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// inside is a field of what p points to, exported or not, as the key that it is.
+func inside(p any, path string) *[32]byte {
+	v := reflect.ValueOf(p).Elem()
+	for name := range strings.SplitSeq(path, ".") {
+		v = v.FieldByName(name)
+	}
+	if v.Kind() == reflect.Pointer {
+		return (*[32]byte)(v.UnsafePointer())
+	}
+	return (*[32]byte)(unsafe.Pointer(v.UnsafeAddr()))
+}
+
+// sessionKeys are the needles of both keys of k.
+func sessionKeys(k *keypair) []memscan.Needle {
+	key := func(name string, k *aead.Key) []memscan.Needle { return memscan.Key(name, inside(k, "secret")) }
+	return append(key("key that sends", k.keys.Send), key("key that receives", k.keys.Recv)...)
+}
+
+// handshakeSecrets are those of a handshake under way.
+func handshakeSecrets(h *noise.Handshake) []memscan.Needle {
+	return append(memscan.Key("ephemeral key", inside(h, "ephemeral.private")), memscan.Key("chaining key", inside(h, "symmetric.chain"))...)
+}
+
+// wantFound fails the test unless each is somewhere, in one of its forms.
+func wantFound(t *testing.T, keys ...memscan.Needle) {
+	t.Helper()
+	found := map[string]bool{}
+	for _, h := range search(t, keys) {
+		found[h.Needle] = true
+	}
+	if len(found) < len(keys)/memscan.Forms {
+		t.Fatalf("of %d keys in use only %v are found: the test tests nothing", len(keys)/memscan.Forms/2, found)
+	}
+}
+
+// wantGone fails the test if one is anywhere.
+func wantGone(t *testing.T, keys ...memscan.Needle) {
+	t.Helper()
+	for _, h := range search(t, keys) {
+		t.Error("still there: ", h)
+	}
+}
+
+func search(t *testing.T, keys []memscan.Needle) []memscan.Hit {
+	t.Helper()
+	scrub.Deep() // what made the needles
+	hits, err := memscan.Scan(os.Getpid(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hits
+}
+
+// secretPair is a pair with a preshared key, and another private key of a. Only their needles are left in the test.
+func secretPair(t *testing.T, opts Options) (p *pair, private, preshared []memscan.Needle) {
+	t.Helper()
+	p = newPair(t, opts)
+	u := &config.Update{HasPrivateKey: true, Peers: []config.PeerUpdate{{PublicKey: p.b.public, HasPresharedKey: true}}}
+	defer func() { *u = config.Update{} }()
+	s := &u.Peers[0]
+	defer clear(u.Peers)
+	rand.Read(s.PresharedKey[:])
+	rand.Read(u.PrivateKey[:])
+	u.PrivateKey.Clamp()
+	private = memscan.Key("private key", (*[32]byte)(&u.PrivateKey))
+	preshared = memscan.Key("preshared key", (*[32]byte)(&s.PresharedKey))
+	p.a.configure(u)
+	p.a.public = p.a.d.identity.Load().PublicKey()
+	p.b.knows(p.a)
+	s.PublicKey, u.HasPrivateKey = p.a.public, false
+	p.b.configure(u)
+	return p, private, preshared
+}
+
+// traffic are packets both ways: one by one, and as many as a batch has.
+func (p *pair) traffic() {
+	for _, n := range []int{1, 1, 40} {
+		for i := range n {
+			p.a.send(p.a.packet4(p.b, fmt.Sprint("there", i)))
+			p.b.send(p.b.packet4(p.a, fmt.Sprint("back", i)))
+		}
+		synctest.Wait()
+		p.a.received()
+		p.b.received()
+	}
+	p.lan.reset()
+}
+
+// Of a session nothing is left 540 s after its last handshake, nor of the handshake.
+func TestNoSessionKeysInMemory(t *testing.T) {
+	alone(t, func(t *testing.T, opts Options) {
+		p, _, _ := secretPair(t, opts)
+		p.lan.setFate(lossOf(fromHost(p.b)))
+		p.a.send(p.a.packet4(p.b, "x"))
+		synctest.Wait()
+		handshake := handshakeSecrets(p.a.peer(p.b).secrets.waiting.state)
+		wantFound(t, handshake...)
+		p.lan.setFate(nil)
+		sleep(10 * time.Second)
+		p.traffic()
+		session := sessionKeys(p.a.peer(p.b).sendKey.Load())
+		wantFound(t, session...)
+		wantGone(t, handshake...)
+		sleep(timers.ZeroKeysAfter + time.Second)
+		wantGone(t, session...)
+	})
+}
+
+// A peer that is removed leaves nothing.
+func TestNoKeysOfRemovedPeerInMemory(t *testing.T) {
+	alone(t, func(t *testing.T, opts Options) {
+		p, _, preshared := secretPair(t, opts)
+		p.connect()
+		p.traffic()
+		keys := append(sessionKeys(p.a.peer(p.b).sendKey.Load()), preshared...)
+		wantFound(t, keys...)
+		for _, h := range []*host{p.a, p.b} {
+			h.configure(&config.Update{ReplacePeers: true})
+		}
+		synctest.Wait()
+		wantGone(t, keys...)
+	})
+}
+
+// Nor does our private key, or what was computed with it, when another takes its place.
+func TestNoReplacedPrivateKeyInMemory(t *testing.T) {
+	alone(t, func(t *testing.T, opts Options) {
+		p, private, _ := secretPair(t, opts)
+		p.connect()
+		p.traffic()
+		keys := append(memscan.Key("static-static secret", &p.a.peer(p.b).remote.Load().Shared), private...)
+		wantFound(t, keys...)
+		p.b.configure(&config.Update{ReplacePeers: true}) // which has the same static-static secret
+		p.a.configure(&config.Update{HasPrivateKey: true, PrivateKey: config.PrivateKey{9}})
+		p.a.send(p.a.packet4(p.b, "x")) // with the new one another static-static secret is computed
+		synctest.Wait()
+		wantGone(t, keys...)
+	})
+}
