@@ -4,9 +4,11 @@ package nstest
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -197,5 +199,15 @@ func TestEventuallyAsksOnceMoreAtTheEnd(t *testing.T) {
 func TestMissingNamesPrograms(t *testing.T) {
 	if got := MissingPrograms("sh", "no-such-program"); len(got) != 1 || got[0] != "no-such-program" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// A tool that ends by itself was not interrupted: that would end the test with status 130.
+func TestRunToolEnds(t *testing.T) {
+	for range 100 {
+		if got := RunTool("tool", func(context.Context) (bool, error) { return true, nil }); got != 0 {
+			t.Fatalf("status %d", got)
+		}
+		runtime.Gosched()
 	}
 }

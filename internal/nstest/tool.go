@@ -18,11 +18,12 @@ import (
 func RunTool(name string, f func(ctx context.Context) (ok bool, err error)) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, func() {
+	unhook := context.AfterFunc(ctx, func() {
 		fmt.Fprintf(os.Stderr, "%s: interrupted: removing everything\n", name)
 		CloseAll()
 		os.Exit(130)
 	})
+	defer unhook() // before stop, which cancels ctx, too
 	ok, err := f(ctx)
 	if ctx.Err() != nil {
 		select {} // err is only the echo of the signal
