@@ -32,7 +32,10 @@ func (n *linuxNetwork) open(owner *linuxSockets, f family, port uint16, mark uin
 	if err != nil {
 		return nil, err
 	}
-	return s, s.attach(conn)
+	if err := s.attach(conn); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // attach takes the socket over from package net, which would have the runtime's
