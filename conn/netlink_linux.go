@@ -127,15 +127,34 @@ var routeGroups = []uint32{
 // in bursts, and every one makes all active endpoints ask again.
 const routeSettle = 100 * time.Millisecond
 
+// A watch that could not be begun, or broke, is begun anew after routeRedial, twice as
+// long each time up to routeRedialLast.
+const (
+	routeRedial     = time.Second
+	routeRedialLast = time.Minute
+)
+
 // routeWatch is the goroutine that waits for changes.
 type routeWatch struct {
-	conn *netlink.Conn
-	raw  syscall.RawConn
+	r    *routes
+	dial func() (*netlink.Conn, error)
 	done chan struct{} // closed by close
 	wg   sync.WaitGroup
+
+	mu   sync.Mutex
+	conn *netlink.Conn // nil while there is none
 }
 
-func startRouteWatch(r *routes) (*routeWatch, error) {
+// startRouteWatch watches with conn, which may be nil: then one is dialled later.
+func startRouteWatch(r *routes, conn *netlink.Conn, dial func() (*netlink.Conn, error)) *routeWatch {
+	w := &routeWatch{r: r, dial: dial, done: make(chan struct{}), conn: conn}
+	r.watching.Store(conn != nil)
+	w.wg.Go(w.keep) // ends when close closes the connection and done
+	return w
+}
+
+// dialRouteWatch listens to what can move a route.
+func dialRouteWatch() (*netlink.Conn, error) {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {
 		return nil, err
@@ -147,33 +166,73 @@ func startRouteWatch(r *routes) (*routeWatch, error) {
 			joined++
 		}
 	}
-	w := &routeWatch{conn: c, done: make(chan struct{})}
-	if joined > 0 {
-		w.raw, err = c.SyscallConn()
-	}
-	if joined == 0 || err != nil {
+	if joined == 0 {
 		c.Close()
 		return nil, err
 	}
-	r.watching.Store(true)
-	// Ends when close closes the connection and done.
-	w.wg.Go(func() {
-		defer r.watching.Store(false)
-		w.run(r.changed)
-	})
-	return w, nil
+	return c, nil
 }
 
-// run calls changed after each burst of changes until close.
-func (w *routeWatch) run(changed func()) {
-	for w.read(true) {
+// keep watches until close, with as many connections as it takes.
+func (w *routeWatch) keep() {
+	defer w.r.watching.Store(false)
+	for wait := routeRedial; ; wait = min(2*wait, routeRedialLast) {
+		if w.conn != nil {
+			begin := time.Now()
+			w.listen()
+			w.r.watching.Store(false)
+			if time.Since(begin) > routeRedialLast {
+				wait = routeRedial
+			}
+		}
+		select {
+		case <-w.done:
+			return
+		case <-time.After(wait):
+		}
+		if conn, err := w.dial(); err == nil && w.use(conn) {
+			w.r.watching.Store(true)
+			w.r.changed() // what changed meanwhile is unknown
+		}
+	}
+}
+
+// listen reads w.conn until it breaks or is closed.
+func (w *routeWatch) listen() {
+	raw, err := w.conn.SyscallConn()
+	if err == nil {
+		w.run(raw, w.r.changed)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conn.Close()
+	w.conn = nil
+}
+
+// use makes conn the one to listen on; false after close.
+func (w *routeWatch) use(conn *netlink.Conn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.done:
+		conn.Close()
+		return false
+	default:
+		w.conn = conn
+		return true
+	}
+}
+
+// run calls changed after each burst of changes, until raw breaks or is closed.
+func (w *routeWatch) run(raw syscall.RawConn, changed func()) {
+	for w.read(raw, true) {
 		select {
 		case <-w.done:
 			return
 		case <-time.After(routeSettle):
 		}
 		// What comes after this drain starts another round.
-		if !w.read(false) {
+		if !w.read(raw, false) {
 			return
 		}
 		changed()
@@ -181,11 +240,11 @@ func (w *routeWatch) run(changed func()) {
 }
 
 // read throws away all announcements there are, and waits for one if wait is
-// set; what they say does not matter. It reports false when closed.
-func (w *routeWatch) read(wait bool) bool {
+// set; what they say does not matter. It reports false when closed, or broken.
+func (w *routeWatch) read(raw syscall.RawConn, wait bool) bool {
 	var buf [1]byte // the rest of a message is cut off
 	seen := !wait
-	err := w.raw.Read(func(fd uintptr) bool {
+	err := raw.Read(func(fd uintptr) bool {
 		for {
 			_, _, err := unix.Recvfrom(int(fd), buf[:], unix.MSG_DONTWAIT)
 			switch err {
@@ -202,6 +261,10 @@ func (w *routeWatch) read(wait bool) bool {
 
 func (w *routeWatch) close() {
 	close(w.done)
-	w.conn.Close()
+	w.mu.Lock()
+	if w.conn != nil {
+		w.conn.Close()
+	}
+	w.mu.Unlock()
 	w.wg.Wait()
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mdlayher/netlink"
 )
 
 // routes tells whether sticky sources are still good. A watcher goroutine
@@ -24,9 +26,9 @@ type routes struct {
 	counters *counters
 	notify   func() // hears of every change, on any goroutine
 
-	watch *routeWatch // nil: no permission or no netlink
+	watch *routeWatch
 	mu    sync.Mutex  // of what follows
-	query *routeQuery // nil likewise
+	query *routeQuery // nil: no permission, no netlink, or no descriptors
 	port  uint16      // of the sockets, for rules that look at it
 	// verdicts remember the last answers, so that an endpoint which is made
 	// anew from every message (asymmetric routes: source learned, lost,
@@ -63,14 +65,26 @@ func watchRoutes(mark uint32, port uint16, c *counters, notify func(), log *slog
 	r := &routes{counters: c, port: port, notify: notify}
 	r.gen.Store(nextGeneration())
 	r.mark.Store(mark)
-	var err error
-	if r.query, err = newRouteQuery(); err == nil {
-		r.watch, err = startRouteWatch(r)
-	}
+	conn, err := r.dial()
 	if err != nil {
-		log.Debug("route changes are not watched", "error", err)
+		log.Warn("route changes are not watched; it is tried again", "error", err)
 	}
+	r.watch = startRouteWatch(r, conn, r.dial)
 	return r
+}
+
+// dial gives a connection to watch with, and sees to it that routes can be asked
+// for. It is in the namespace of its thread.
+func (r *routes) dial() (*netlink.Conn, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.query == nil {
+		var err error
+		if r.query, err = newRouteQuery(); err != nil {
+			return nil, err
+		}
+	}
+	return dialRouteWatch()
 }
 
 func (r *routes) generation() uint32 { return r.gen.Load() }

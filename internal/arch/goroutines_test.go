@@ -16,7 +16,7 @@ import (
 // with their process.
 var goroutines = map[string]string{
 	"cmd/culvert/serve.go:serve":            "cycles the log level on a signal; ends with the process",
-	"conn/netlink_linux.go:startRouteWatch": "ends when close closes its netlink socket",
+	"conn/netlink_linux.go:startRouteWatch": "ends when close closes its netlink socket and done, and is waited for",
 	"ipc/server.go:Serve":                   "accepts; ends when Close closes the listener, and is waited for",
 	"ipc/server.go:Server.start":            "one conversation; ends with its client or when Close closes the connection, and is waited for",
 	"ipc/watch.go:watch.start":              "watches the socket's file; ends when it is gone or at close, and is waited for",
