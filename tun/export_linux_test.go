@@ -48,6 +48,9 @@ func OnFile(f *os.File, vnet bool) Device {
 	return d
 }
 
+// ReadPause is how long a reader rests after a failure.
+const ReadPause = readPause
+
 // Kernel is what takes the place of system calls; those that are nil stay.
 type Kernel struct {
 	Read   func(fd int, b []byte) (int, error)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"culvert/internal/offload"
 	"culvert/tun"
@@ -143,21 +145,22 @@ func offloadsOf(d tun.Device) []offload.State {
 	return d.(interface{ Offloads() []offload.State }).Offloads()
 }
 
-// What Linux says when it has thrown a packet away is no end; 16 times without
-// a packet in between is.
+// What Linux says when it has thrown a packet away is no end, and no memory is none;
+// 10 s without a packet in between are. Such a failure costs a hundred calls a second.
 func TestReadFaults(t *testing.T) {
 	for _, c := range []struct {
 		errno   unix.Errno
 		times   int
 		counted uint64
+		pauses  int
 		want    error // nil: the packet comes
 	}{
-		{unix.EINVAL, 15, 15, nil}, {unix.EINVAL, 16, 16, unix.EINVAL},
-		{unix.EIO, 15, 15, nil}, {unix.EIO, 16, 16, unix.EIO},
-		{unix.EMSGSIZE, 15, 15, nil}, {unix.ENOBUFS, 15, 15, nil}, {unix.ENOMEM, 15, 15, nil}, {unix.ENOBUFS, 100, 17, unix.ENOBUFS},
-		{unix.EINTR, 100, 0, nil}, {unix.EAGAIN, 1, 0, nil},
-		{unix.EPERM, 1, 0, unix.EPERM}, {unix.ENETUNREACH, 1, 0, unix.ENETUNREACH},
-		{unix.EBADFD, 1, 0, tun.ErrDeleted}, {unix.EFAULT, 1, 0, tun.ErrDeleted},
+		{unix.EINVAL, 15, 15, 0, nil}, {unix.EINVAL, 1015, 1015, 1000, nil}, {unix.EINVAL, 1016, 1016, 1000, unix.EINVAL},
+		{unix.EIO, 16, 16, 1, nil}, {unix.EIO, 1016, 1016, 1000, unix.EIO},
+		{unix.EMSGSIZE, 15, 15, 0, nil}, {unix.ENOBUFS, 500, 500, 485, nil}, {unix.ENOMEM, 500, 500, 485, nil}, {unix.ENOBUFS, 5000, 1017, 1000, unix.ENOBUFS},
+		{unix.EINTR, 100, 0, 0, nil}, {unix.EAGAIN, 1, 0, 0, nil},
+		{unix.EPERM, 1, 0, 0, unix.EPERM}, {unix.ENETUNREACH, 1, 0, 0, unix.ENETUNREACH}, {unix.EBADF, 1, 0, 0, unix.EBADF},
+		{unix.EBADFD, 1, 0, 0, tun.ErrDeleted}, {unix.EFAULT, 1, 0, 0, tun.ErrDeleted},
 	} {
 		t.Run(fmt.Sprintf("%s %d times", unix.ErrnoName(c.errno), c.times), func(t *testing.T) {
 			d, kernel := onSocket(t, 1<<20, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
@@ -173,22 +176,46 @@ func TestReadFaults(t *testing.T) {
 				return -1, c.errno
 			}})
 			var p tun.Packet
-			err := d.Readers()[0].Read(&p)
-			if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
-				t.Errorf("%v, want %v", err, c.want)
-			}
-			if err == nil {
-				compare(t, splitAll(t, &p), [][]byte{ping})
-				if left = c.times; d.Readers()[0].Read(&p) != nil { // counted anew
-					t.Error("what was before a packet counts after it")
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				err := d.Readers()[0].Read(&p)
+				if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+					t.Errorf("%v, want %v", err, c.want)
 				}
-				c.counted *= 2
-			}
+				if took := time.Since(begin); took != time.Duration(c.pauses)*tun.ReadPause {
+					t.Errorf("took %v", took)
+				}
+				if err == nil {
+					compare(t, splitAll(t, &p), [][]byte{ping})
+					if left = c.times; d.Readers()[0].Read(&p) != nil { // counted anew
+						t.Error("what was before a packet counts after it")
+					}
+					c.counted *= 2
+				}
+			})
 			if s := d.(tun.StatsSource).Stats(); s.ReadErrors != c.counted || s.Malformed != 0 {
 				t.Errorf("%+v", s)
 			}
 		})
 	}
+}
+
+// TryRead does not wait for a failure to pass: Read does, the next time.
+func TestTryReadDoesNotRest(t *testing.T) {
+	d, _ := onSocket(t, 1<<20, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	tun.SetKernel(d, tun.Kernel{Read: func(int, []byte) (int, error) { return -1, unix.ENOMEM }})
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var p tun.Packet
+		for range 20 {
+			if ok, err := d.Readers()[0].TryRead(&p); ok || !errors.Is(err, unix.ENOMEM) {
+				t.Fatalf("%v, %v", ok, err)
+			}
+		}
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("took %v", took)
+		}
+	})
 }
 
 // A read of nothing, of less than a header, of no more than one, of more than a

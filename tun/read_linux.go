@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,21 +37,44 @@ func newReader(d *linuxDevice, file *rawfd.File) *reader {
 	return r
 }
 
-// maxFailedReads in a row are the end of a queue.
-const maxFailedReads = 16
+// badReads is how many failures in a row are followed by another try at once;
+// after each later one there is a pause, so that a lasting failure does not burn the
+// CPU. lastRead, 10 s later, is the end of a queue.
+const (
+	badReads  = 16
+	readPause = 10 * time.Millisecond
+	lastRead  = badReads + 1000
+)
 
-// passing reports whether the read just made failed for a reason that concerns
-// one packet at most: Linux throws away a super-packet of a kind it cannot
-// describe, and says EINVAL.
+// passing reports whether the read just made is to be made again at once: it failed
+// for a reason that concerns one packet at most (Linux throws away a super-packet of
+// a kind it cannot describe, and says EINVAL), or that will pass.
 func (r *reader) passing() bool {
-	switch r.err {
-	case unix.EINVAL, unix.EIO, unix.EMSGSIZE, unix.ENOBUFS, unix.ENOMEM:
-		r.failed++
-		r.d.count.readErrors.Add(1)
-		return r.failed < maxFailedReads
+	if !passes(r.err) {
+		r.failed = 0
+		return false
 	}
-	r.failed = 0
+	r.failed++
+	r.d.count.readErrors.Add(1)
+	return r.failed < badReads
+}
+
+// passes tells errors that do not say that the queue is of no use.
+func passes(err error) bool {
+	switch err {
+	case unix.EINVAL, unix.EIO, unix.EMSGSIZE, unix.ENOBUFS, unix.ENOMEM:
+		return true
+	}
 	return false
+}
+
+// rest pauses after a failure that may pass; false if there were too many.
+func (r *reader) rest() bool {
+	if !passes(r.err) || r.failed >= lastRead || r.d.closed.Load() || r.d.deleted.Load() {
+		return false
+	}
+	time.Sleep(readPause)
+	return true
 }
 
 // Read implements Reader.
@@ -62,6 +86,9 @@ func (r *reader) Read(p *Packet) error {
 			return r.final(err)
 		}
 		if r.err != nil {
+			if r.rest() {
+				continue
+			}
 			return r.final(r.err)
 		}
 		if r.take(p) {
