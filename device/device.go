@@ -177,7 +177,7 @@ func (d *Device) start() {
 	go d.watch()
 	if d.stamps != nil {
 		d.keeper.Go(func() {
-			d.stamps.run(func(err error) { d.log.Error("cannot save the last handshake time", "error", err) })
+			d.stamps.run(func(err error) { d.log.Error("cannot save the last handshake time; it is tried again", "error", err) })
 		})
 	}
 }

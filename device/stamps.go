@@ -1,6 +1,7 @@
 package device
 
 import (
+	"sync/atomic"
 	"time"
 
 	"culvert/noise"
@@ -21,6 +22,13 @@ type StampStore interface {
 // after a crash may begin that far ahead of the clock, which peers do not mind.
 const stampReserve = 10 * time.Minute
 
+// A label that could not be saved (disk full, read-only, directory gone) is tried again
+// after stampRetry, twice as long each time up to stampRetryLast.
+const (
+	stampRetry     = time.Second
+	stampRetryLast = time.Minute
+)
+
 // stampKeeper saves labels. Its goroutine (run) ends when Close closes want,
 // after the last label was saved.
 type stampKeeper struct {
@@ -28,6 +36,7 @@ type stampKeeper struct {
 	last     noise.Timestamp // used, by this run or an earlier one; the controller's
 	reserved noise.Timestamp // saved, or about to be; the controller's
 	want     chan noise.Timestamp
+	failures atomic.Uint64
 }
 
 func newStampKeeper(s StampStore) (*stampKeeper, error) {
@@ -53,14 +62,29 @@ func (k *stampKeeper) used(stamp noise.Timestamp) {
 	k.want <- k.reserved
 }
 
-// run saves what is wanted, and says what went wrong.
+// run saves what is wanted, until it is saved, and says what goes wrong.
 func (k *stampKeeper) run(failed func(error)) {
 	for stamp := range k.want {
-		if err := k.store.Save(stamp); err != nil {
-			failed(err)
+		for wait := stampRetry; !k.save(stamp, failed); wait = min(2*wait, stampRetryLast) {
+			select {
+			case <-time.After(wait):
+				continue
+			case newer, ok := <-k.want:
+				if stamp = newer; ok {
+					continue
+				}
+			}
+			break
 		}
 	}
-	if err := k.store.Save(k.last); err != nil {
+	k.save(k.last, failed)
+}
+
+func (k *stampKeeper) save(stamp noise.Timestamp, failed func(error)) bool {
+	err := k.store.Save(stamp)
+	if err != nil {
+		k.failures.Add(1)
 		failed(err)
 	}
+	return err == nil
 }

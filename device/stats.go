@@ -20,6 +20,7 @@ type Stats struct {
 	SocketError    string
 	SocketFailures uint64
 	Reopened       uint64
+	StampFailures  uint64 // times the last handshake label could not be saved
 	Port           uint16 // they are bound to, or will be; 0: not known yet
 	MTU            int    // of the interface
 	Peers          int
@@ -61,6 +62,9 @@ func (d *Device) Stats() Stats {
 		s.ofSockets(*p)
 	}
 	s.SocketFailures, s.Reopened = d.state.failures.Load(), d.state.reopened.Load()
+	if d.stamps != nil {
+		s.StampFailures = d.stamps.failures.Load()
+	}
 	if why := d.state.missing.Load(); why != nil {
 		s.SocketError = (*why).Error()
 	}
