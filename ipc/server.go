@@ -18,8 +18,12 @@ const MaxClients = 64
 // another.
 const evictAfter = time.Second
 
-// acceptRetry is the pause after a failed accept (out of descriptors, say).
-const acceptRetry = 100 * time.Millisecond
+// acceptRetry is the pause after a failed accept (out of descriptors, say), and
+// acceptLogEvery bounds the log lines about them.
+const (
+	acceptRetry    = 100 * time.Millisecond
+	acceptLogEvery = 10 * time.Second
+)
 
 // Server answers the clients of one listener. All methods may be called from
 // any goroutine.
@@ -32,6 +36,7 @@ type Server struct {
 	closing  chan struct{} // closed by Close
 	ended    sync.WaitGroup
 	evicted  atomic.Uint64
+	refused  atomic.Uint64
 
 	mu      sync.Mutex
 	clients map[*client]struct{} // nil once closed
@@ -60,6 +65,10 @@ func Serve(l net.Listener, d Device, log *slog.Logger) *Server {
 // Evicted is how many quiet clients had to go because there were too many.
 func (s *Server) Evicted() uint64 { return s.evicted.Load() }
 
+// AcceptErrors is how often a client could not be accepted, as there were no
+// descriptors, say; it waits, and is tried again after 100 ms.
+func (s *Server) AcceptErrors() uint64 { return s.refused.Load() }
+
 // Close ends the listener and every conversation. A Configure under way is
 // waited for; afterwards no goroutine is left and the device is not called
 // again. It may be called more than once.
@@ -83,6 +92,7 @@ func (s *Server) Close() error {
 
 // accept serves clients until the listener is closed.
 func (s *Server) accept() {
+	var logged time.Time
 	for s.slot() {
 		conn, err := s.listener.Accept()
 		if err == nil {
@@ -93,7 +103,11 @@ func (s *Server) accept() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		s.log.Error("uapi: cannot accept a client", "err", err)
+		s.refused.Add(1)
+		if now := time.Now(); now.Sub(logged) >= acceptLogEvery {
+			logged = now
+			s.log.Error("uapi: cannot accept a client", "err", err)
+		}
 		select {
 		case <-time.After(acceptRetry):
 		case <-s.closing:

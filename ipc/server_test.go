@@ -316,11 +316,16 @@ func (l *brokenListener) Accept() (net.Conn, error) {
 
 func TestAcceptErrorsPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &brokenListener{newPipeListener(), 3 * MaxClients}
-		s := Serve(l, new(fakeDevice), nil)
+		const failures = 3 * MaxClients // 19.2 s of them
+		l := &brokenListener{newPipeListener(), failures}
+		var log bytes.Buffer
+		s := Serve(l, new(fakeDevice), slog.New(slog.NewTextHandler(&log, nil)))
 		defer s.Close()
 		c := l.dial()
 		defer c.Close()
 		c.ask(t, "get=1\n\n", "listen_port=0\nerrno=0\n")
+		if n := strings.Count(log.String(), "cannot accept"); n != 2 || s.AcceptErrors() != failures {
+			t.Errorf("%d lines, %d counted", n, s.AcceptErrors())
+		}
 	})
 }
