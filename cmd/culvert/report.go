@@ -47,6 +47,9 @@ type report struct {
 	// AEAD is what batches of packets are sealed and opened with: avx512, avx2, or generic.
 	AEAD    string `json:"aead"`
 	Evicted int64  `json:"uapi_clients_evicted"`
+	// AcceptErrors and StampFailures are of the socket and of the state directory.
+	AcceptErrors  uint64 `json:"uapi_accept_errors"`
+	StampFailures uint64 `json:"state_save_errors"`
 
 	Confinement confine.State `json:"confinement"`
 
@@ -73,7 +76,7 @@ func (d *reporter) Report() any {
 	r := report{
 		Version: versionString(), Interface: d.name(), PID: os.Getpid(), Uptime: int64(time.Since(d.start).Seconds()),
 		Goroutines: runtime.NumGoroutine(), RSS: resident,
-		Up: s.Up, SocketError: s.SocketError, SocketFailures: s.SocketFailures, Reopened: s.Reopened,
+		Up: s.Up, SocketError: s.SocketError, SocketFailures: s.SocketFailures, Reopened: s.Reopened, StampFailures: s.StampFailures,
 		ListenPort: s.Port, MTU: s.MTU, Peers: s.Peers, Indices: s.Indices,
 		MemoryUsed: s.Memory, MemoryLimit: s.Budget,
 		Memory: memoryParts(resident, files, s.Memory, held), Workers: s.Workers, Readers: s.Readers, Handing: s.Handing, AEAD: aead.Kernel(),
@@ -83,7 +86,7 @@ func (d *reporter) Report() any {
 		r.Offloads = []offload.State{}
 	}
 	if server := d.server.Load(); server != nil {
-		r.Evicted = int64(server.Evicted())
+		r.Evicted, r.AcceptErrors = int64(server.Evicted()), server.AcceptErrors()
 	}
 	if c, ok := s.Conn.(conn.Stats); ok {
 		r.Sockets, r.RouteWatch = &c, c.RouteWatch

@@ -155,6 +155,12 @@ func (r *report) text() string {
 	line("aead", "%s", r.AEAD)
 	line("confinement", "%s", r.Confinement)
 	line("process", "%d, %d goroutines, %s resident", r.PID, r.Goroutines, mebi(r.RSS))
+	if r.AcceptErrors > 0 {
+		line("socket file", "%d clients could not be accepted", r.AcceptErrors)
+	}
+	if r.StampFailures > 0 {
+		line("state directory", "%d times not written", r.StampFailures)
+	}
 	if len(r.Offloads) > 0 {
 		b.WriteString("\noffloads:\n")
 	}

@@ -25,7 +25,7 @@ func sample() report {
 	return report{
 		Version: "v1.2.3", Interface: "wg0", PID: 4711, Uptime: 3723, Goroutines: 14, RSS: 12<<20 + 1<<19,
 		Up: true, SocketFailures: 3, Reopened: 2, ListenPort: 51820, MTU: 1420, RouteWatch: true, Peers: 3, Indices: 4,
-		MemoryUsed: 5 << 20, MemoryLimit: 16 << 20, Memory: []part{{"peers", 3, 1440}, {"rest", 0, -5}}, Workers: 2, Readers: 3, Handing: 1, AEAD: "avx512", Evicted: 1,
+		MemoryUsed: 5 << 20, MemoryLimit: 16 << 20, Memory: []part{{"peers", 3, 1440}, {"rest", 0, -5}}, Workers: 2, Readers: 3, Handing: 1, AEAD: "avx512", Evicted: 1, AcceptErrors: 6, StampFailures: 7,
 		Offloads: []offload.State{
 			{Where: "udp4", Name: "gso", On: true},
 			{Where: "udp4", Name: "gso", To: "192.0.2.1", Why: "EMSGSIZE", Since: since},
