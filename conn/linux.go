@@ -141,7 +141,7 @@ func (s *linuxSockets) Close() error {
 
 // Lacks implements [Partial].
 func (s *linuxSockets) Lacks() bool {
-	return s.v4 == nil && hasFamily(s.listen, ipv4) || s.v6 == nil && hasFamily(s.listen, ipv6)
+	return s.v4 == nil && hasFamily(s.listen, ipv4, s.Port()) || s.v6 == nil && hasFamily(s.listen, ipv6, s.Port())
 }
 
 // Stats tells the state of the offloads and what was counted.

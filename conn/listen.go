@@ -83,9 +83,10 @@ func listenError(port uint16, err error) error {
 // listener is what listenUDP is.
 type listener func(f family, port uint16, setup func(syscall.RawConn) error) (*net.UDPConn, error)
 
-// hasFamily reports whether a socket of f can be had now.
-func hasFamily(listen listener, f family) bool {
-	c, err := listen(f, 0, func(syscall.RawConn) error { return nil })
+// hasFamily reports whether a socket of f can be had now, on this port: where another program has
+// that, opening both anew would fail, and take away the one there is.
+func hasFamily(listen listener, f family, port uint16) bool {
+	c, err := listen(f, port, func(syscall.RawConn) error { return nil })
 	if err != nil {
 		return false
 	}

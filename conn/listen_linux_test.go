@@ -75,3 +75,32 @@ func TestNoFamily(t *testing.T) {
 		t.Errorf("%v, %v", s, err)
 	}
 }
+
+// A family is lacking only when its socket could be had on the same port: else what
+// there is would be closed for nothing.
+func TestLacksOnlyWhatIsFree(t *testing.T) {
+	for _, missing := range []family{ipv4, ipv6} {
+		sys := kernel
+		sys.listen = refuseFamily(missing, unix.EAFNOSUPPORT)
+		s, err := (&linuxNetwork{sys: &sys}).Listen(0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if s.(Partial).Lacks() {
+			t.Errorf("%v is lacking, which the system does not have", missing)
+		}
+		s.(*linuxSockets).listen = listenUDP // it has come
+		if !s.(Partial).Lacks() {
+			t.Errorf("%v is not lacking", missing)
+		}
+		other, err := listenUDP(missing, s.Port(), func(syscall.RawConn) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.(Partial).Lacks() {
+			t.Errorf("%v is lacking, though its port is taken", missing)
+		}
+		other.Close()
+	}
+}

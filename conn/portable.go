@@ -121,7 +121,7 @@ func (s *portableSockets) Close() error {
 
 // Lacks implements [Partial].
 func (s *portableSockets) Lacks() bool {
-	return s.v4 == nil && hasFamily(listenUDP, ipv4) || s.v6 == nil && hasFamily(listenUDP, ipv6)
+	return s.v4 == nil && hasFamily(listenUDP, ipv4, s.Port()) || s.v6 == nil && hasFamily(listenUDP, ipv6, s.Port())
 }
 
 // Stats tells what was counted.
