@@ -34,6 +34,10 @@ type Options struct {
 	// Workers seal and open in parallel when a reader cannot keep up; 0:
 	// derived from the number of cores, negative: none.
 	Workers int
+	// Jitter draws from [0, most), for timers that must not fire everywhere at once:
+	// the controller's goroutine calls it. nil: math/rand/v2. For tests, of which the
+	// same seed is to give the same times.
+	Jitter func(most time.Duration) time.Duration
 	// Stamps keeps the last handshake label over restarts; nil: it is forgotten.
 	Stamps StampStore
 	// AlwaysParallel hands every batch to the workers: for tests.
@@ -124,7 +128,7 @@ func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
 	}
 	d.mtu.Store(int32(t.MTU()))
 	d.raised.Store(new(make(chan struct{})))
-	d.session = session.Rand{Jitter: jitter, Slot: dueSlot}
+	d.session = session.Rand{Jitter: func() time.Duration { return d.opts.Jitter(timers.MaxJitter) }, Slot: dueSlot}
 	d.handshakeWorkers = defaultHandshakeWorkers()
 	d.crowd.init(d.handshakeWorkers)
 	d.controller = &controller{d: d, wheel: timers.NewWheel[peer](d.clock.Now()), keepalives: keepalives{most: keepaliveBatch}, together: dueTogether}
@@ -149,6 +153,9 @@ func (d *Device) defaults() {
 	}
 	if d.rand == nil {
 		d.rand = crand.Reader
+	}
+	if d.opts.Jitter == nil {
+		d.opts.Jitter = jitter
 	}
 	if d.opts.Workers == 0 {
 		d.opts.Workers = defaultWorkers()
@@ -182,11 +189,8 @@ func (d *Device) start() {
 	}
 }
 
-// jitter is drawn for timers that must not fire everywhere at once.
-func jitter() time.Duration { return rand.N(timers.MaxJitter) }
-
-// rekeyJitter is drawn for each key that we renew.
-func rekeyJitter() time.Duration { return rand.N(timers.MaxRekeyJitter) }
+// jitter draws from [0, most).
+func jitter(most time.Duration) time.Duration { return rand.N(most) }
 
 // watch follows the interface until the TUN is closed.
 func (d *Device) watch() {

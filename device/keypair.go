@@ -2,6 +2,7 @@ package device
 
 import (
 	"sync/atomic"
+	"time"
 
 	"culvert/device/session"
 	"culvert/internal/clock"
@@ -66,11 +67,12 @@ type keypair struct {
 	wideWindow atomic.Bool
 }
 
-// newKeypair makes one that was derived at now, and draws its rekey jitter.
-func newKeypair(p *peer, k *noise.Keypair, now clock.Time) *keypair {
+// newKeypair makes one that was derived at now. If we are to renew it, jitter is drawn
+// for that.
+func newKeypair(p *peer, k *noise.Keypair, now clock.Time, jitter func(most time.Duration) time.Duration) *keypair {
 	kp := &keypair{keys: k, peer: p, rejectAt: timers.RejectAt(now)}
 	if k.Initiator {
-		kp.renewSendAt = timers.RekeyAt(now, rekeyJitter())
+		kp.renewSendAt = timers.RekeyAt(now, jitter(timers.MaxRekeyJitter))
 		kp.renewRecvAt = timers.RekeyOnReceiveAt(now)
 	} else {
 		kp.unconfirmed.Store(true)

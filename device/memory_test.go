@@ -84,7 +84,7 @@ func TestHoldings(t *testing.T) {
 		i := uint32(0)
 		for peer := range p.a.d.controller.peers.all { // nothing happens, so the controller waits
 			keys, _ := noisetest.Keypairs(t, uint64(i))
-			k := newKeypair(peer, keys, 1)
+			k := newKeypair(peer, keys, 1, jitter)
 			peer.needSecrets().keys[1] = k
 			p.a.d.index.setKeypair(i, k)
 			k.window.Accept(300)
@@ -160,7 +160,7 @@ func TestSessionsAreSmall(t *testing.T) {
 		kept := make([]*keypair, n)
 		for i := range kept {
 			keys, _ := noisetest.Keypairs(t, uint64(i))
-			kept[i] = newKeypair(peer, keys, 1)
+			kept[i] = newKeypair(peer, keys, 1, jitter)
 			p.a.d.index.setKeypair(keys.LocalIndex+uint32(i), kept[i])
 		}
 		if each := (heap() - before) / n; each > most {

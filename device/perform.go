@@ -107,7 +107,7 @@ func (c *controller) traffic(p *peer, out *session.Actions) {
 func (c *controller) install(p *peer, keys *noise.Keypair) {
 	x := p.needSecrets()
 	x.settle(keys.LocalIndex)
-	k := newKeypair(p, keys, c.now)
+	k := newKeypair(p, keys, c.now, c.d.opts.Jitter)
 	for i := range x.keys {
 		if x.keys[i] == nil {
 			x.keys[i] = k

@@ -323,7 +323,7 @@ func TestBadMACsAreNoLoad(t *testing.T) {
 // Retries have jitter, drawn anew each time.
 func TestJitter(t *testing.T) {
 	for range 1000 {
-		if j := jitter(); j < 0 || j > timers.MaxJitter {
+		if j := jitter(timers.MaxJitter); j < 0 || j >= timers.MaxJitter {
 			t.Fatalf("a jitter of %v", j)
 		}
 	}
@@ -338,6 +338,39 @@ func TestJitter(t *testing.T) {
 		}
 		if len(waits) < 3 {
 			t.Errorf("%d initiations came after %v", len(log), waits)
+		}
+	})
+}
+
+// Who draws the jitter says when retries go out, and keys are renewed.
+func TestJitterIsTheCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var renewals atomic.Int32 // that jitter was drawn for
+		p := newPair(t, Options{Jitter: func(most time.Duration) time.Duration {
+			if most == timers.MaxRekeyJitter {
+				renewals.Add(1)
+			}
+			return most - 1
+		}})
+		p.lan.setFate(lossOf(everything))
+		p.a.send(p.a.packet4(p.b, "x"))
+		sleep(30 * time.Second)
+		log := p.lan.reset()
+		for i := range log[1:] {
+			wantWithin(t, "retry", log[i+1].at.Sub(log[i].at), timers.RekeyTimeout+timers.MaxJitter-1, timers.RekeyTimeout+timers.MaxJitter+grain)
+		}
+		p.lan.setFate(nil)
+		sleep(6 * time.Second)
+		begun := renewals.Load()
+		sleep(timers.RekeyAfterTime + timers.MaxRekeyJitter - 7*time.Second)
+		p.lan.reset()
+		p.a.send(p.a.packet4(p.b, "before"))
+		p.want("a>b data 80")
+		sleep(8 * time.Second)
+		p.a.send(p.a.packet4(p.b, "after"))
+		p.wantBeside("a>b data 80", "a>b initiation, b>a response, a>b keepalive")
+		if len(log) < 5 || begun != 1 {
+			t.Errorf("%d initiations, and jitter drawn for %d renewals", len(log), begun)
 		}
 	})
 }

@@ -568,7 +568,7 @@ func TestRekeyingIsSpread(t *testing.T) {
 	const keys, born = 10_000, clock.Time(time.Hour)
 	perSecond := map[time.Duration]int{}
 	for range keys {
-		k := newKeypair(nil, &noise.Keypair{Initiator: true}, born)
+		k := newKeypair(nil, &noise.Keypair{Initiator: true}, born, jitter)
 		age := k.renewSendAt.Sub(born)
 		if why := k.wantsRenewal(k.renewSendAt-1, 0); age < timers.RekeyAfterTime || why != session.None {
 			t.Fatalf("a key of %v is renewed: %v", age, why)
