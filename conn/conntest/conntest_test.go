@@ -299,3 +299,36 @@ func TestFaultsAndBounds(t *testing.T) {
 		t.Errorf("after close: %v", r.Err)
 	}
 }
+
+// A network that holds has nothing arrive but what the test lets; what was refused
+// is told as well.
+func TestHold(t *testing.T) {
+	x := newBench(t, 1)
+	defer x.net.Close()
+	calls := 0
+	x.net.Hold(func() { calls++ })
+	x.send(0, 2)
+	x.a.Refuse(func(to netip.AddrPort) error { return syscall.EPERM })
+	if r := x.sendRun(conn.Run{Data: []byte("refused")}); r.Err != syscall.EPERM {
+		t.Errorf("err %v", r.Err)
+	}
+	if len(x.queued()) != 0 || calls != 3 {
+		t.Errorf("something arrived by itself, or %d calls", calls)
+	}
+	held := x.net.Take()
+	var got []string
+	for _, d := range held {
+		got = append(got, fmt.Sprintf("%s %v %v", d.Data, d.To.Addr() == addrB && d.From.Addr() == addrA && d.Host == x.a, d.Err))
+	}
+	if want := []string{"0000 true <nil>", "0001 true <nil>", "refused true operation not permitted"}; !slices.Equal(got, want) {
+		t.Fatalf("held %q", got)
+	}
+	held[0].To = netip.AddrPortFrom(addrB2, 51820)
+	x.net.SetQueue(1)
+	if arrived := x.net.Deliver(held...); !slices.Equal(arrived, []bool{false, true, false}) {
+		t.Errorf("arrived: %v", arrived)
+	}
+	if got := text(x.queued()); !slices.Equal(got, []string{"0001"}) || len(x.net.Take()) != 0 || x.a.Open() != 1 {
+		t.Errorf("got %v", got)
+	}
+}

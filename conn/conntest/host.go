@@ -24,6 +24,7 @@ type Host struct {
 
 	failSends   fault
 	failListens fault
+	refuse      func(to netip.AddrPort) error // nil: nothing is refused
 }
 
 // fault fails the next n calls with err.

@@ -24,6 +24,9 @@ type Network struct {
 	gro    bool
 	queue  int
 	count  Counters
+
+	hold func() // not nil: what is sent is held for Take, and this called
+	held []Datagram
 }
 
 // pair is a direction from one host to another.

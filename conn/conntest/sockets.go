@@ -121,27 +121,35 @@ func (s *sockets) Send(runs []conn.Run) {
 		switch {
 		case s.closed:
 			r.Err = net.ErrClosed
-		case fault != nil:
-			r.Err = fault
 		case r.To == nil || !r.To.Remote.IsValid():
 			r.Err = ErrNoEndpoint
 		default:
-			r.Err = s.send(r)
+			r.Err = s.send(r, fault)
 		}
+	}
+	if n.hold != nil {
+		n.hold()
 	}
 }
 
-func (s *sockets) send(r *conn.Run) error {
-	to := netip.AddrPortFrom(r.To.Remote.Addr().Unmap(), r.To.Remote.Port())
-	if !s.hasFamily(to.Addr()) {
-		return conn.ErrNoFamily
-	}
+// send sends what it can of r; fault: nothing.
+func (s *sockets) send(r *conn.Run, fault error) error {
+	n, to := s.host.net, netip.AddrPortFrom(r.To.Remote.Addr().Unmap(), r.To.Remote.Port())
 	src, kept := s.host.source(to.Addr(), r.To.Local)
-	if r.To.Local.IsValid() && !kept {
+	if r.To.Local.IsValid() && !kept && fault == nil {
 		r.SourceLost = true
 	}
-	if !src.IsValid() {
-		return syscall.ENETUNREACH
+	switch {
+	case fault != nil:
+	case !s.hasFamily(to.Addr()):
+		fault = conn.ErrNoFamily
+	case s.host.refuse != nil && s.host.refuse(to) != nil:
+		fault = s.host.refuse(to)
+	case !src.IsValid():
+		fault = syscall.ENETUNREACH
+	}
+	if fault != nil && n.hold == nil {
+		return fault
 	}
 	segment := r.Segment
 	if segment <= 0 || segment > len(r.Data) {
@@ -149,14 +157,14 @@ func (s *sockets) send(r *conn.Run) error {
 	}
 	for data := r.Data; ; {
 		piece := data[:min(segment, len(data))]
-		s.host.net.send(s.host, datagram{
-			data: append([]byte(nil), piece...),
-			from: netip.AddrPortFrom(src, s.port),
-			to:   to,
-			tos:  r.TOS,
-		})
+		d := datagram{data: append([]byte(nil), piece...), from: netip.AddrPortFrom(src, s.port), to: to, tos: r.TOS}
+		if n.hold != nil {
+			n.held = append(n.held, Datagram{Data: d.data, From: d.from, To: d.to, TOS: d.tos, Host: s.host, Err: fault})
+		} else {
+			n.send(s.host, d)
+		}
 		if data = data[len(piece):]; len(data) == 0 {
-			return nil
+			return fault
 		}
 	}
 }

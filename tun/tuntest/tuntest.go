@@ -22,7 +22,8 @@ type TUN struct {
 	name  string
 	mtu   atomic.Int64
 	up    atomic.Bool
-	lost  atomic.Uint64
+	lost  atomic.Uint64 // of what was sent
+	full  atomic.Uint64 // of what was written
 	fail  atomic.Pointer[func(packet []byte) error]
 	out   chan []byte // device to system
 	ended chan struct{}
@@ -66,6 +67,10 @@ func (t *TUN) SetQueues(n int) {
 		t.queues = append(t.queues, &reader{t, make(chan message, Queue)})
 	}
 }
+
+// SetDepth has the system keep n packets that the device wrote and nobody received;
+// more are lost. Before it is used.
+func (t *TUN) SetDepth(n int) { t.out = make(chan []byte, n) }
 
 // NewUp makes an interface that is up.
 func NewUp(mtu int) *TUN {
@@ -139,7 +144,10 @@ func (t *TUN) Received() <-chan []byte { return t.out }
 
 // Lost counts packets that were lost because the interface was down or a queue
 // full.
-func (t *TUN) Lost() uint64 { return t.lost.Load() }
+func (t *TUN) Lost() uint64 { return t.lost.Load() + t.full.Load() }
+
+// Overrun counts those of them that the device wrote while nobody received.
+func (t *TUN) Overrun() uint64 { return t.full.Load() }
 
 // FailWrites makes every write of a packet fail for which fail returns an
 // error. It may be called at any time; nil ends it.
@@ -276,7 +284,7 @@ func (t *TUN) write(packet []byte) error {
 	select {
 	case t.out <- append([]byte(nil), packet...):
 	default:
-		t.lost.Add(1)
+		t.full.Add(1)
 	}
 	return nil
 }

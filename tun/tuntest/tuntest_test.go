@@ -125,6 +125,20 @@ func TestFailWrites(t *testing.T) {
 	}
 }
 
+// A shallow queue loses what nobody receives in time, and says so.
+func TestDepth(t *testing.T) {
+	d := tuntest.NewUp(1420)
+	d.SetDepth(2)
+	defer d.Close()
+	packet := tuntest.Ping(a.Addr(), b.Addr(), 1, 1, nil)
+	for range 5 {
+		d.Write([][]byte{headroom(packet)}, tun.Headroom)
+	}
+	if d.Overrun() != 3 || d.Lost() != 3 || d.Written(0) != 5 {
+		t.Errorf("%d overrun, %d lost of %d", d.Overrun(), d.Lost(), d.Written(0))
+	}
+}
+
 // A full queue holds Send back, and loses what is written, as a host would.
 func TestBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
