@@ -62,7 +62,7 @@
 //
 //	response came:   previous = next, or current if there is no next
 //	                 current = new; next = none
-//	response sent:   next = new; previous = none
+//	response sent:   next = new
 //	next confirmed:  previous = current; current = next; next = none
 //
 // What falls out is retired: its index is in Actions.Forget, exactly once.
@@ -73,6 +73,10 @@
 //     other side is accepted, but when the other side's session is confirmed.
 //     The kernel has room for one handshake per peer, so two that begin at
 //     once both wait for T1; here both succeed at once.
+//   - When a response goes out the previous key stays until the new one is
+//     confirmed; the kernel drops it at once. After two handshakes at once (above)
+//     it is what the other side sends with, and what it sent until the
+//     response arrived would be lost at each end's first renewal.
 //   - A request within REKEY_TIMEOUT of the last handshake message that no
 //     retry will serve (a responder whose session was never confirmed) is
 //     remembered and served when that time is over; the kernel waits for the

@@ -62,10 +62,10 @@ func (k *keys) addInitiator(now Time, kp *noise.Keypair, out *Actions) {
 }
 
 // addResponder: our response goes out. The key waits in next; previous makes
-// room for what current will be.
+// room for what current will be only when that is confirmed: the other side may be
+// sending with it until our response is there.
 func (k *keys) addResponder(now Time, kp *noise.Keypair, out *Actions) {
 	k.next.retire(out)
-	k.previous.retire(out)
 	k.next = slot{kp: kp, birth: now}
 }
 

@@ -161,8 +161,8 @@ func TestForgetHoldsAll(t *testing.T) {
 		b.initiated(2)
 		b.response(2) // current 2, previous 1
 		b.accept(6*time.Second, 100)
-		b.forgotten(b.responded(3, 100), 1) // next 3, previous none
-		b.confirmed(3)                      // current 3, previous 2
+		b.forgotten(b.responded(3, 100)) // next 3, previous still 1
+		b.forgotten(b.confirmed(3), 1)   // current 3, previous 2
 		b.need(6*time.Second, ConfigChanged)
 		b.initiated(4) // waits for its response
 		return b

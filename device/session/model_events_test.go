@@ -63,13 +63,13 @@ func (m *model) initiation(now Time, stamp int, remote uint32, o *outcome) {
 	}
 }
 
-// answered: the response was built, and with it keys that wait to be confirmed.
+// answered: the response was built, and with it keys that wait to be confirmed. Until
+// they are, the other side may be sending with any of those before.
 func (m *model) answered(now Time, index, remote uint32, o *outcome) {
 	if m.answering != remote {
 		return
 	}
 	m.answering = 0
-	m.previous = modelKey{}
 	m.next = modelKey{index: index, born: now}
 	m.t4 = now.Add(specZero)
 	m.out(now, o)
