@@ -18,10 +18,11 @@ FUZZTIME ?= 20s
 STATICCHECK = v0.8.2
 CYCLONEDX   = v1.10.0
 SCALE    ?= -json bin/scale.json
+SIM      ?= -for 1h
 BENCH    ?= -json bin/bench.json -plot bin/bench.svg
 
 .DELETE_ON_ERROR:
-.PHONY: all build test check lint vulncheck reproducible sbom unit e2e run bench scale fuzz deps install uninstall clean help
+.PHONY: all build test check lint vulncheck reproducible sbom unit e2e run bench scale sim fuzz deps install uninstall clean help
 
 all: build
 
@@ -63,6 +64,10 @@ scale: build ## what up to a million peers cost, idle, connected, in storms and 
 	scripts/deps ip iperf3
 	$(GO) build -o bin/scale ./internal/scale
 	CULVERT=$(CURDIR)/bin/culvert bin/scale $(SCALE)
+
+# SIM are its arguments: -for 8h -first 1 -nodes 20 -every 5s.
+sim: ## whole devices against each other in virtual time, seed after seed, until one fails; SIM='-for 8h'
+	$(GO) test -count=1 -timeout 0 -run '^TestLong$$' ./internal/sim -args $(SIM)
 
 fuzz: ## every fuzz test for FUZZTIME
 	@set -e; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -1,0 +1,216 @@
+package sim
+
+import (
+	"time"
+
+	"culvert/internal/clock"
+	"culvert/noise"
+	"culvert/timers"
+)
+
+// The rules of messages: BEHAVIOUR of each timer as seen from outside. What a rule
+// needs to know and the wire does not tell is taken to be whatever breaks no rule.
+
+// slack is how late a timer may fire: the wheel's tick, twice where a deadline is found
+// by looking.
+const slack = 2*time.Duration(timers.Tick) + time.Millisecond
+
+// observe looks whether a device may send this, now, to there.
+func (w *world) observe(s *sent) {
+	n := s.from
+	if w.over {
+		return
+	}
+	if !n.up {
+		w.fail(n, "sends %s while its link is down", s.describe())
+	}
+	w.stats.Sent[s.describe0()]++
+	switch s.kind {
+	case noise.TypeInitiation:
+		w.initiation(s)
+	case noise.TypeResponse:
+		w.response(s)
+	case noise.TypeTransport:
+		w.transport(s)
+	case noise.TypeCookieReply:
+		return
+	default:
+		w.fail(n, "sends %d bytes that are no message", len(s.Data))
+		return
+	}
+	if w.failure == "" && !s.peer.legit[s.To] {
+		w.fail(n, "sends %s to %v, where %s has never been", s.describe(), s.To, s.peer.other.name)
+	}
+	if s.Err == nil && s.peer != nil {
+		s.peer.tx += uint64(len(s.Data))
+	}
+}
+
+// sends notes an authentic message to p.
+func (p *peer) sends(data bool) {
+	now := p.of.now()
+	if p.sentNow != now {
+		p.lastSent, p.sentNow = p.sentNow, now
+	}
+	p.unacked = 0
+	if data {
+		p.dataSent = now
+		if p.unanswered == 0 {
+			p.unanswered = now
+		}
+		if p.silence == 0 {
+			p.silence = now
+		}
+	}
+}
+
+func (w *world) initiation(s *sent) {
+	n, now := s.from, s.from.now()
+	p := n.addressee(s.Data)
+	if p == nil {
+		w.fail(n, "initiates to none of its peers")
+		return
+	}
+	s.peer = p
+	w.initiationDue(p, now)
+	p.initiated, p.initiatedW, p.shaken, p.free = now, w.now(), now, false
+	p.series++
+	p.sends(false)
+	w.register(n, senderIndex(s.Data), &half{peer: p, init: s})
+}
+
+// initiationDue has the rules of T1, REKEY_TIMEOUT and giving up.
+func (w *world) initiationDue(p *peer, now clock.Time) {
+	n := p.of
+	if since := now.Sub(p.shaken); p.shaken != 0 && since < timers.RekeyTimeout && !p.free {
+		w.fail(n, "initiates to %s %v after the last handshake message (REKEY_TIMEOUT)", p.other.name, since)
+	}
+	if s := p.sending; s != nil && w.unprovoked(p, s, now) {
+		w.fail(n, "initiates to %s though the session is %v old and nothing is unanswered", p.other.name, now.Sub(s.born[s.role(n)]))
+	}
+	if p.keepalive > 0 {
+		return
+	}
+	// A series has 20 initiations, 5.4 s apart, and one that T3 begins may follow another.
+	if quiet := now.Sub(p.reason); quiet > 125*time.Second || p.series > 24 {
+		w.fail(n, "initiates to %s, the %d. time in %v without any reason", p.other.name, p.series+1, quiet)
+	}
+	if p.reason < p.initiated && now.Sub(p.dataSent) > 25*time.Second { // nothing but T1 can be it
+		from := p.initiated.Add(timers.RekeyTimeout + n.jitterAt(p.initiatedW, timers.MaxJitter))
+		if now < from || now > from.Add(slack) {
+			w.fail(n, "retries %s %v after the last initiation, not after %v (T1)", p.other.name, now.Sub(p.initiated), from.Sub(p.initiated))
+		}
+	}
+}
+
+// unprovoked reports that there is a session in use that needs no renewal, for which
+// no reply is missing, and nothing else that could be meant.
+func (w *world) unprovoked(p *peer, s *session, now clock.Time) bool {
+	r := s.role(p.of)
+	age, settled := now.Sub(s.born[r]), s.first[r]
+	renew := timers.RejectAfterTime
+	if r == 0 {
+		renew = timers.RekeyAfterTime
+	}
+	noReply := p.unanswered != 0 && now.Sub(p.unanswered) >= timers.NewHandshakeTimeout
+	return age < renew && !noReply && settled != 0 && settled > p.initiated && settled > p.shaken && p.keepsSince < settled && !p.of.jumpedSince(settled)
+}
+
+func (w *world) response(s *sent) {
+	n, now := s.from, s.from.now()
+	p := n.addressee(s.Data)
+	if p == nil {
+		w.fail(n, "answers none of its peers")
+		return
+	}
+	s.peer = p
+	h := w.halves[halfKey{p.other, receiverIndex(s.Data)}]
+	switch {
+	case h == nil || h.init == nil:
+		w.fail(n, "answers an initiation that nobody sent")
+		return
+	case h.sess != nil:
+		w.fail(n, "answers an initiation of %s twice", p.other.name)
+		return
+	case h.peer.other != n:
+		w.fail(n, "answers an initiation of %s to %s", p.other.name, h.peer.other.name)
+		return
+	}
+	x := &session{ends: [2]*peer{h.peer, p}, index: [2]uint32{receiverIndex(s.Data), senderIndex(s.Data)}}
+	x.born[1], x.used = now, [2]map[uint64]bool{{}, {}}
+	h.sess, s.sess, h.init.answered = x, x, now
+	p.shaken, p.answer = now, x
+	p.sends(false)
+	n.tally.responses++
+	w.register(n, x.index[1], &half{peer: p, sess: x})
+}
+
+func (w *world) transport(s *sent) {
+	n := s.from
+	for _, p := range n.peers {
+		if h := w.halves[halfKey{p.other, receiverIndex(s.Data)}]; h != nil && h.sess != nil && h.sess.role(n) >= 0 {
+			s.sess, s.peer = h.sess, h.sess.ends[h.sess.role(n)]
+		}
+	}
+	if s.sess == nil {
+		w.fail(n, "sends to the index %08x of no session", receiverIndex(s.Data))
+		return
+	}
+	w.transportDue(s)
+	if w.failure != "" {
+		return
+	}
+	x, p, r := s.sess, s.peer, s.sess.role(n)
+	if len(s.Data) == noise.KeepaliveSize {
+		w.keepaliveDue(s)
+	} else {
+		n.tally.sent++
+	}
+	if x.first[r] == 0 {
+		x.first[r] = n.now()
+		if r == 0 {
+			n.tally.sessions++
+		}
+	}
+	p.sending = x
+	p.sends(len(s.Data) > noise.KeepaliveSize)
+}
+
+// transportDue has the rules of keys: whose they are, how old, which of several.
+func (w *world) transportDue(s *sent) {
+	n, x, p := s.from, s.sess, s.peer
+	r, c, now := x.role(n), counterOf(s.Data), n.now()
+	age := now.Sub(x.born[r])
+	switch {
+	case !p.present:
+		w.fail(n, "sends to %s, which is no peer of it", p.other.name)
+	case x.born[r] == 0:
+		w.fail(n, "sends with a session it cannot have derived")
+	case p.cleared > x.born[r]:
+		w.fail(n, "sends with a session of before it was cleared")
+	case age >= timers.RejectAfterTime:
+		w.fail(n, "sends with a key that is %v old", age)
+	case r == 1 && x.heard[1] == 0:
+		w.fail(n, "sends to %s though nothing has confirmed the session", p.other.name)
+	case x.used[r][c]:
+		w.fail(n, "sends counter %d to %s a second time", c, p.other.name)
+	case c >= timers.RejectAfterMessages || c > x.high[r]+1<<20:
+		w.fail(n, "sends counter %d to %s", c, p.other.name)
+	case p.sending != nil && p.sending != x && x.first[r] != 0:
+		w.fail(n, "goes back to an older key with %s", p.other.name)
+	case p.answer != nil && p.answer != x && x.born[r] < p.answer.born[1] && p.answer.heard[1] != 0:
+		w.fail(n, "still sends to %s with the key before the one that was confirmed %v ago", p.other.name, now.Sub(p.answer.heard[1]))
+	case r == 0 && w.overdue(x, p, now):
+		w.fail(n, "sends to %s with a key of %v and has not renewed it", p.other.name, age)
+	}
+	x.used[r][c] = true
+	x.high[r] = max(x.high[r], c)
+}
+
+// overdue reports that an initiator sends with a key that it should have begun to renew:
+// when it first sent after 120 s and the jitter, or REKEY_TIMEOUT after that.
+func (w *world) overdue(x *session, p *peer, now clock.Time) bool {
+	due := x.born[0].Add(timers.RekeyAfterTime)
+	return now > due.Add(timers.MaxRekeyJitter+timers.RekeyTimeout+slack) && p.initiated < due && p.dataSent > due.Add(timers.MaxRekeyJitter) &&
+		now.Sub(p.dataSent) > timers.RekeyTimeout+slack && !p.of.jumpedSince(due)
+}
