@@ -33,7 +33,7 @@ func sample() report {
 			{Where: "udp6", Name: "gso", Why: "EIO", Since: since},
 			{Where: "tun", Name: "read_uso", Why: offload.Option},
 		},
-		Confinement: confine.State{On: true, Capabilities: []string{"cap_net_admin"}, Bounded: true, NoNewPrivs: true, Landlock: 7},
+		Confinement: confine.State{On: true, Capabilities: []string{"cap_net_admin"}, Bounded: true, NoNewPrivs: true, Landlock: 7, Seccomp: true},
 		Drops:       map[string]uint64{"no_peer": 12, "replay": 0, "bad_tag": 1},
 		Sockets:     &conn.Stats{Received: 100, Sent: 200, SendCalls: 20, GSOFallbacks: 2},
 		Tun:         &tun.Stats{SuperRead: 7},

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package confine
 
 import (
@@ -14,21 +16,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An attempt is made by a process of its own, since it may end the process, on a
-// thread that was there before it was confined and on one that came later; and by
-// one that is not confined, to show that the attempt is worth something.
+// Attempts are made by a process of their own, on a thread that was there before it
+// was confined and on one that came later; and by one that is not confined, to show
+// that they are worth something. Those that end the process have one each.
 
-const (
-	attemptVar = "CONFINE_ATTEMPT" // its name
-	planVar    = "CONFINE_PLAN"    // a plan, as JSON
-)
+const planVar = "CONFINE_PLAN" // a plan, as JSON
 
 // plan is what such a process is told.
 type plan struct {
+	Names   []string // of attempts, in their order
 	Confine bool
 	Options Options
-	Dir     string // to be used as it likes
-	Victim  int    // a process that waits, to be done to what can be done
+	Dir     string  // to be used as it likes
+	Victim  int     // a process that waits, to be done to what can be done
+	Address uintptr // of it that can be read
+	// Namespace is a descriptor of the process's own network namespace, opened by it.
+	Namespace int `json:"-"`
 }
 
 // outcomes of attempts beside the names of errors.
@@ -37,10 +40,15 @@ const (
 	killed = "killed" // by the filter, with SIGSYS
 )
 
-// attemptAndExit makes the attempt on both threads and prints an outcome for each.
-func attemptAndExit(name string) {
+// attemptAndExit makes the attempts on both threads and prints a line for each:
+// its outcomes, as far as it comes, and its name.
+func attemptAndExit(text string) {
 	var p plan
-	if err := json.Unmarshal([]byte(os.Getenv(planVar)), &p); err != nil {
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		panic(err)
+	}
+	var err error
+	if p.Namespace, err = unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		panic(err)
 	}
 	early := startThread()
@@ -50,10 +58,24 @@ func attemptAndExit(name string) {
 			os.Exit(1)
 		}
 	}
-	for _, on := range []*thread{early, startThread()} {
-		fmt.Println(outcome(on.do(func() error { return attempts[name](p) })))
+	late := startThread()
+	for _, name := range p.Names {
+		a := find(name)
+		for _, on := range []*thread{early, late} {
+			fmt.Printf("%s ", outcome(on.do(func() error { return a.try(p) })))
+		}
+		fmt.Println(name)
 	}
 	os.Exit(0)
+}
+
+func find(name string) attempt {
+	for _, a := range attempts {
+		if a.name == name {
+			return a
+		}
+	}
+	panic("no attempt " + name)
 }
 
 func outcome(err error) string {
@@ -90,9 +112,9 @@ func (t *thread) do(f func() error) error {
 	return <-t.result
 }
 
-// try runs an attempt in a process of its own, and gives both outcomes, which are one
-// where the process did not come to the second.
-func try(t *testing.T, name string, p plan) []string {
+// try runs attempts in a process of their own, and gives the outcomes of each: two,
+// or as many as there were when it ended.
+func try(t *testing.T, p plan) map[string][]string {
 	t.Helper()
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -103,18 +125,26 @@ func try(t *testing.T, name string, p plan) []string {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), attemptVar+"="+name, planVar+"="+string(text))
+	cmd.Env = append(os.Environ(), planVar+"="+string(text))
 	cmd.Stderr = os.Stderr
 	// What it does to its namespaces is undone by its end.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS, Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS, Pdeathsig: unix.SIGKILL}
 	out, err := cmd.Output()
-	got := strings.Fields(string(out))
+	got := map[string][]string{}
+	for i, line := range strings.SplitAfter(string(out), "\n") {
+		if words := strings.SplitN(line, " ", 3); len(words) == 3 && strings.HasSuffix(line, "\n") {
+			got[strings.TrimSpace(words[2])] = words[:2]
+		} else if i < len(p.Names) {
+			got[p.Names[i]] = words[:len(words)-1]
+		}
+	}
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == unix.SIGSYS:
-		return append(got, killed)
+		last := p.Names[strings.Count(string(out), "\n")]
+		got[last] = append(got[last], killed)
 	case err != nil:
-		t.Fatalf("%s: %v: %q", name, err, out)
+		t.Fatalf("%q: %v: %q", p.Names, err, out)
 	}
 	return got
 }

@@ -41,6 +41,9 @@ type State struct {
 	// then LandlockWhy says why.
 	Landlock    int    `json:"landlock_abi"`
 	LandlockWhy string `json:"landlock_why,omitempty"`
+	// Seccomp is whether system calls are filtered, else SeccompWhy says why not.
+	Seccomp    bool   `json:"seccomp"`
+	SeccompWhy string `json:"seccomp_why,omitempty"`
 }
 
 // Values of Why.
@@ -70,6 +73,12 @@ func (s State) String() string {
 		parts = append(parts, "landlock "+strconv.Itoa(s.Landlock))
 	case s.LandlockWhy != "":
 		parts = append(parts, "no landlock ("+s.LandlockWhy+")")
+	}
+	switch {
+	case s.Seccomp:
+		parts = append(parts, "seccomp")
+	case s.SeccompWhy != "":
+		parts = append(parts, "no seccomp ("+s.SeccompWhy+")")
 	}
 	return strings.Join(parts, ", ")
 }

@@ -11,7 +11,8 @@ import (
 // end. It is called once, from any goroutine.
 //
 // The order is that of what each step needs: the bounding set needs CAP_SETPCAP,
-// which goes with the capabilities.
+// which goes with the capabilities; Landlock and seccomp need no_new_privs; and
+// the calls of all the others are among those that seccomp takes.
 func Apply(o Options) (State, error) {
 	s := State{On: true}
 	next, err := remaining(o.Keep)
@@ -31,6 +32,9 @@ func Apply(o Options) (State, error) {
 	if s.Capabilities, err = effective(); err != nil {
 		return s, err
 	}
-	s.Landlock, s.LandlockWhy, err = restrictFiles(o)
+	if s.Landlock, s.LandlockWhy, err = restrictFiles(o); err != nil {
+		return s, err
+	}
+	s.Seccomp, s.SeccompWhy, err = restrictCalls()
 	return s, err
 }

@@ -73,7 +73,7 @@ const (
 // confined is what each thread of a confined daemon has that had everything.
 var confined = map[string]string{
 	"CapEff": adminAndBind, "CapPrm": adminAndBind, "CapBnd": adminAndBind, "CapInh": noCapability, "CapAmb": noCapability,
-	"NoNewPrivs": "1",
+	"NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "1", // 2 is a filter
 }
 
 func TestConfinement(t *testing.T) {
@@ -83,7 +83,7 @@ func TestConfinement(t *testing.T) {
 		iperf(t, p.left.NS, p.right.NS, rightTun4, "-n", "8M", "-P", "4")
 		s, pid := confinementOf(t, p.left)
 		every(t, pid, confined)
-		if !s.On || !s.Bounded || !s.NoNewPrivs || !slices.Equal(s.Capabilities, []string{"cap_net_bind_service", "cap_net_admin"}) {
+		if !s.On || !s.Bounded || !s.NoNewPrivs || !s.Seccomp || !slices.Equal(s.Capabilities, []string{"cap_net_bind_service", "cap_net_admin"}) {
 			t.Errorf("%+v", s)
 		}
 	})
