@@ -190,6 +190,9 @@ func (p *player) facts() (f facts) {
 func (p *player) advance() {
 	p.say("time passes")
 	quiet := len(p.lines)
+	if !p.asleep {
+		p.punctual()
+	}
 	p.do(func(out *Actions) error { p.m.Advance(p.now, p.act, out); return nil })
 	var left []model
 	for _, before := range p.models {

@@ -24,7 +24,7 @@ var actions = [...]func(p *player, how int){
 	func(p *player, how int) { p.finish(how%4 > 0) },
 	func(p *player, how int) { p.move() },
 	func(p *player, how int) { p.expire() },
-	func(p *player, how int) { p.link(how%3 > 0) },
+	(*player).bounce,
 	(*player).persistent,
 	(*player).suspend,
 	(*player).spurious,
@@ -44,16 +44,19 @@ func (p *player) step(s step) {
 	}
 }
 
-// toEdge goes to where something changes, or a nanosecond beside it.
+// toEdge goes to where something changes, or a nanosecond beside it. What is due at
+// that instant may come before the next step or after it.
 func (p *player) toEdge(how int) {
 	edges := p.models[0].edges()
 	if len(edges) == 0 {
 		return
 	}
-	at := edges[how%len(edges)] + Time(how/len(edges)%3-1)
-	if at > p.now {
-		p.wait(at)
+	at := edges[how%len(edges)] + Time(how/len(edges)%4/2) - Time(how/len(edges)%4/3)*2
+	if at <= p.now {
+		return
 	}
+	p.wait(at - 1)
+	p.now, p.asleep = at, how&1 == 0
 }
 
 func (p *player) sendData(n int) {
@@ -164,55 +167,14 @@ func (p *player) respond(how int) {
 		func(m *model, o *outcome) { m.response(p.now, i, o) })
 }
 
-func (p *player) move() {
-	if p.up {
-		p.event("the user gives another endpoint",
-			func(out *Actions) error { p.m.EndpointChanged(p.now, out); return nil },
-			func(m *model, o *outcome) { m.moved(p.now, o) })
-	}
-}
-
-func (p *player) expire() {
-	p.epoch++
-	p.event("the user sets another private key",
-		func(out *Actions) error { p.m.Expire(p.now, out); return nil },
-		func(m *model, o *outcome) { m.expire(p.now, o) })
-}
-
-// link takes the interface down or up.
-func (p *player) link(up bool) {
-	if up == p.up {
-		return
-	}
-	p.up = up
-	if up {
-		p.event("the interface comes up",
-			func(out *Actions) error { p.m.Up(p.now, p.staged > 0, out); return nil },
-			func(m *model, o *outcome) { m.raise(p.now, o) })
-		return
-	}
-	p.epoch++
-	p.event("the interface goes down",
-		func(out *Actions) error { p.m.Clear(out); return nil },
-		func(m *model, o *outcome) { m.down(o) })
-	if at, ok := p.m.Deadline(); ok {
-		p.failf("after Clear the deadline is %v", at.Sub(epoch))
-	}
-}
-
-func (p *player) persistent(how int) {
-	every := []time.Duration{0, 1, 2, 10, 25, 32, 61, 65535}[how%8] * time.Second
-	p.event(fmt.Sprintf("the user sets persistent keepalive %v", every),
-		func(out *Actions) error { p.m.SetPersistentKeepalive(p.now, every, p.up, out); return nil },
-		func(m *model, o *outcome) { m.setPersistent(p.now, every, o) })
-}
-
 // suspend jumps up to half an hour ahead. What comes next may come before the
 // owner's timer has.
 func (p *player) suspend(how int) {
 	p.say(fmt.Sprintf("a suspend of %d s", how*how/32))
 	p.now = p.now.Add(time.Duration(how*how/32) * time.Second)
-	p.asleep = how&1 == 0
+	if p.asleep = true; how&1 == 1 {
+		p.wait(p.now)
+	}
 }
 
 // spurious calls change nothing.
@@ -227,6 +189,9 @@ func (p *player) spurious(how int) {
 			p.m.Advance(p.now, p.act, &out)
 		}
 	case 1:
+		if known := p.facts().indices; how%8 > 1 {
+			index = known[how/8%len(known)]
+		}
 		words = fmt.Sprintf("Confirmed of %d", index)
 		if k := p.keys[index]; k == nil || !k.unconfirmed || p.now >= k.born.Add(specReject) {
 			p.m.Confirmed(p.now, index, &out)

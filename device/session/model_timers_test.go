@@ -170,7 +170,7 @@ func (m *model) edges() (all []Time) {
 	}
 	for _, k := range []modelKey{m.current, m.previous, m.next} {
 		if k.index != 0 {
-			all = append(all, k.born.Add(specRekeySend), k.born.Add(specRekeyReceive), k.born.Add(specReject))
+			all = append(all, k.born.Add(specRekeySend), k.born.Add(specRekeyReceive), k.born.Add(specReject-specRekeyTimeout), k.born.Add(specReject))
 		}
 	}
 	if m.lastSent != 0 {
