@@ -87,3 +87,9 @@ func WithOffloads(vnet bool, opts Options, setOffload func(fd, flags int) error)
 	d.setOffloads(0, opts)
 	return d
 }
+
+// ParseLink is parseLink.
+func ParseLink(b []byte) (index int32, name string, mtu int, up, ok bool) {
+	s, ok := parseLink(b)
+	return s.index, s.name, s.mtu, s.up, ok
+}

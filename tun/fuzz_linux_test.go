@@ -1,0 +1,78 @@
+package tun_test
+
+import (
+	"encoding/binary"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"culvert/tun"
+)
+
+// attributes takes rtnetlink attributes apart as netlink(7) says: length, type, data,
+// padded to 4 bytes. False if they do not fill b exactly.
+func attributes(b []byte) (all map[uint16][]byte, ok bool) {
+	all = map[uint16][]byte{}
+	for len(b) > 0 {
+		if len(b) < 4 {
+			return nil, false
+		}
+		n, kind := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])
+		padded := (n + 3) &^ 3
+		if n < 4 || padded > len(b) {
+			return nil, false
+		}
+		all[kind&0x3fff] = b[4:n] // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+		b = b[padded:]
+	}
+	return all, true
+}
+
+// FuzzLink reads whatever may come from rtnetlink about interfaces. Messages that
+// are well made mean what attributes finds in them; of others nothing is wanted but
+// that they end.
+func FuzzLink(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(make([]byte, unix.SizeofIfInfomsg))
+	for _, name := range []string{"newlink", "dellink", "getlink"} { // of a TUN of Linux 6.18: it went down, was deleted, was asked for
+		b, err := os.ReadFile("testdata/" + name + ".bin")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		index, name, mtu, up, ok := tun.ParseLink(b)
+		if len(b) < unix.SizeofIfInfomsg || b[0] != unix.AF_UNSPEC {
+			if ok {
+				t.Fatalf("% x is about an interface", b)
+			}
+			return
+		}
+		attrs, good := attributes(b[unix.SizeofIfInfomsg:])
+		if !good {
+			return
+		}
+		wantMTU, hasMTU := attrs[unix.IFLA_MTU]
+		if hasMTU && len(wantMTU) != 4 {
+			if ok {
+				t.Fatalf("% x has a MTU of %d bytes", b, len(wantMTU))
+			}
+			return
+		}
+		if !ok {
+			t.Fatalf("% x is well made", b)
+		}
+		if want := strings.TrimRight(string(attrs[unix.IFLA_IFNAME]), "\x00"); name != want {
+			t.Fatalf("% x has the name %q, want %q", b, name, want)
+		}
+		if hasMTU && mtu != int(binary.NativeEndian.Uint32(wantMTU)) || !hasMTU && mtu != 0 {
+			t.Fatalf("% x has the MTU %d", b, mtu)
+		}
+		if index != int32(binary.NativeEndian.Uint32(b[4:])) || up != (b[8]&1 == 1) {
+			t.Fatalf("% x has index %d, up %v", b, index, up)
+		}
+	})
+}
