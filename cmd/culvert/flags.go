@@ -115,13 +115,30 @@ func (o *options) check() (err error) {
 	return err
 }
 
+type descriptor struct {
+	name string
+	fd   int
+}
+
+func (o *options) descriptors() [2]descriptor {
+	return [...]descriptor{{"--tun-fd (WG_TUN_FD)", o.TunFD}, {"--uapi-fd (WG_UAPI_FD)", o.UAPIFD}}
+}
+
+// checkOpen refuses descriptors that are not there, before anything is opened that
+// could get their numbers.
+func (o *options) checkOpen() error {
+	for _, d := range o.descriptors() {
+		if d.fd != noDescriptor && !isOpen(d.fd) {
+			return fmt.Errorf("%s: descriptor %d is not open", d.name, d.fd)
+		}
+	}
+	return nil
+}
+
 // checkDescriptors refuses numbers that are none: the kernel takes the lower 32 bits of
 // one that is too large, and what is meant twice would be closed twice.
 func (o *options) checkDescriptors() error {
-	for _, d := range []struct {
-		name string
-		fd   int
-	}{{"--tun-fd (WG_TUN_FD)", o.TunFD}, {"--uapi-fd (WG_UAPI_FD)", o.UAPIFD}} {
+	for _, d := range o.descriptors() {
 		if d.fd < noDescriptor || d.fd > maxDescriptor {
 			return fmt.Errorf("%s must be from 0 to %d, or %d for none, not %d", d.name, maxDescriptor, noDescriptor, d.fd)
 		}

@@ -36,6 +36,9 @@ func run(args []string) int {
 	}
 	harden()
 	parent, err := adopt(&o)
+	if err == nil {
+		err = o.checkOpen()
+	}
 	if err == nil && !o.Foreground && parent == nil {
 		err = daemonize(&o)
 	} else if err == nil {

@@ -29,3 +29,9 @@ func keepFromChild() {
 		syscall.CloseOnExec(fd) // most are not open, which does no harm
 	}
 }
+
+// isOpen reports whether a descriptor is open.
+func isOpen(fd int) bool {
+	var info syscall.Stat_t
+	return syscall.Fstat(fd, &info) != syscall.EBADF
+}

@@ -16,3 +16,6 @@ func notifySignals() (end, cycle, status <-chan os.Signal) {
 func ownSession() *syscall.SysProcAttr { return nil }
 
 func keepFromChild() {}
+
+// isOpen leaves it to whoever uses the descriptor.
+func isOpen(int) bool { return true }
