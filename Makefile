@@ -69,10 +69,9 @@ scale: build ## what up to a million peers cost, idle, connected, in storms and 
 sim: ## whole devices against each other in virtual time, seed after seed, until one fails; SIM='-for 8h'
 	$(GO) test -count=1 -timeout 0 -run '^TestLong$$' ./internal/sim -args $(SIM)
 
-fuzz: ## every fuzz test for FUZZTIME
-	@set -e; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
-		for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' $$p/*_test.go | cut -d' ' -f2); do \
-			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+# Each for FUZZTIME; FUZZ=WORD chooses those with WORD in package or name.
+fuzz: ## fuzz tests for FUZZTIME each (20s), FUZZ=WORD chooses; a crash becomes a test case
+	@GO='$(GO)' FUZZTIME='$(FUZZTIME)' FUZZ='$(FUZZ)' scripts/fuzz
 
 lint: ## staticcheck, of a fixed version
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK) ./...
