@@ -84,6 +84,11 @@ func inBubble(t *testing.T, d Device, f func(t *testing.T, l *pipeListener, s *S
 		s := Serve(l, d, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 		f(t, l, s, &log)
 		s.Close()
+		for _, key := range []string{hexA, hexB, hexC} { // also as it would be printed, part of it
+			if strings.Contains(log.String(), key[:8]) {
+				t.Errorf("the log has a key: %s", &log)
+			}
+		}
 	})
 }
 

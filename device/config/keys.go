@@ -5,6 +5,8 @@ package config
 import (
 	"crypto/subtle"
 	"encoding/base64"
+	"fmt"
+	"io"
 )
 
 // KeySize is the size of every key, in bytes.
@@ -32,17 +34,17 @@ type PresharedKey [KeySize]byte
 // hidden is what every secret prints as, whatever the verb.
 const hidden = "(hidden)"
 
-// String does not tell the key.
-func (PrivateKey) String() string { return hidden }
+// Format does not tell the key. (String alone would leave %d and others.)
+func (PrivateKey) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
 
-// GoString does not tell the key.
-func (PrivateKey) GoString() string { return hidden }
+// MarshalText does not tell the key: for encoding/json and log/slog.
+func (PrivateKey) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// String does not tell the key.
-func (PresharedKey) String() string { return hidden }
+// Format does not tell the key.
+func (PresharedKey) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
 
-// GoString does not tell the key.
-func (PresharedKey) GoString() string { return hidden }
+// MarshalText does not tell the key.
+func (PresharedKey) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // IsZero reports in constant time whether k is all zeros.
 func (k *PrivateKey) IsZero() bool {
