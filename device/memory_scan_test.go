@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 
 	"culvert/device/config"
 	"culvert/internal/aead"
@@ -45,27 +43,15 @@ func alone(t *testing.T, f func(t *testing.T, opts Options)) {
 	}
 }
 
-// inside is a field of what p points to, exported or not, as the key that it is.
-func inside(p any, path string) *[32]byte {
-	v := reflect.ValueOf(p).Elem()
-	for name := range strings.SplitSeq(path, ".") {
-		v = v.FieldByName(name)
-	}
-	if v.Kind() == reflect.Pointer {
-		return (*[32]byte)(v.UnsafePointer())
-	}
-	return (*[32]byte)(unsafe.Pointer(v.UnsafeAddr()))
-}
-
 // sessionKeys are the needles of both keys of k.
 func sessionKeys(k *keypair) []memscan.Needle {
-	key := func(name string, k *aead.Key) []memscan.Needle { return memscan.Key(name, inside(k, "secret")) }
+	key := func(name string, k *aead.Key) []memscan.Needle { return memscan.Key(name, memscan.Inside(k, "secret")) }
 	return append(key("key that sends", k.keys.Send), key("key that receives", k.keys.Recv)...)
 }
 
 // handshakeSecrets are those of a handshake under way.
 func handshakeSecrets(h *noise.Handshake) []memscan.Needle {
-	return append(memscan.Key("ephemeral key", inside(h, "ephemeral.private")), memscan.Key("chaining key", inside(h, "symmetric.chain"))...)
+	return append(memscan.Key("ephemeral key", memscan.Inside(h, "ephemeral.private")), memscan.Key("chaining key", memscan.Inside(h, "symmetric.chain"))...)
 }
 
 // wantFound fails the test unless each is somewhere, in one of its forms.
