@@ -61,8 +61,8 @@ func New() (*Lab, error) {
 
 // Close ends every process of the lab, also those that daemonized themselves,
 // and removes its namespaces, files and UAPI sockets. The error names the
-// processes that did not end within 5 s of SIGTERM and had to be killed. A
-// second call does nothing.
+// processes that did not end within 5 s of SIGTERM and had to be killed, and those with a key in
+// their output. A second call does nothing.
 func (l *Lab) Close() error {
 	l.mu.Lock()
 	if l.closed {
@@ -81,6 +81,9 @@ func (l *Lab) Close() error {
 		errs = append(errs, p.Stop())
 	}
 	errs = append(errs, sweep(l.mark))
+	for _, p := range processes {
+		errs = append(errs, p.leaks()...)
+	}
 	for _, n := range spaces {
 		errs = append(errs, n.close())
 	}
