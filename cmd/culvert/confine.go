@@ -31,14 +31,23 @@ func confineNow(o *options, parent *parent, socket string, log *slog.Logger) (co
 	}
 	_, _ = time.Now().Zone() // which is read from a file once
 	residentMemory()         // whose file stays open
-	needs := confine.Options{Keep: keep}
+	needs := confine.Options{Keep: keep, User: o.user}
 	if socket != "" {
 		needs.RemoveIn = []string{filepath.Dir(socket)}
 	}
 	if o.StateDir != "" {
 		needs.ReplaceIn = []string{o.StateDir}
 	}
+	other := o.user != nil && o.StateDir != ""
+	if other {
+		if err := giveDir(o.StateDir, o.user); err != nil {
+			return confine.State{}, fmt.Errorf("--user (CULVERT_USER): the state directory: %w", err)
+		}
+	}
 	state, err := confine.Apply(needs)
+	if err == nil && other {
+		err = tryDir(o.StateDir)
+	}
 	if err != nil {
 		return state, fmt.Errorf("%w; --no-confine (CULVERT_NO_CONFINE=1) starts without", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"culvert/device"
 	"culvert/internal/aead"
+	"culvert/internal/confine"
 	"culvert/tun"
 )
 
@@ -31,6 +32,8 @@ type options struct {
 
 	NoConfine bool `name:"no-confine" group:"Confinement" env:"CULVERT_NO_CONFINE" help:"Keep all privileges. Otherwise culvert gives up, before it serves, what it does not go on to need; culvert status tells. Only on Linux."`
 
+	User string `name:"user" group:"Confinement" env:"CULVERT_USER" placeholder:"NAME" help:"Become this user before serving, who gets the state directory. The socket's file can only be removed at the end if /var/run/wireguard is that user's too. Only on Linux, and for root."`
+
 	NoGSO    bool `name:"no-gso" group:"Offloads" env:"CULVERT_NO_GSO" help:"Send every datagram by itself (no UDP segmentation offload)."`
 	ForceGSO bool `name:"force-gso" group:"Offloads" env:"CULVERT_FORCE_GSO" help:"UDP segmentation offload also on a kernel that is known to damage what it segments: Linux 7.0.0 to 7.1.4."`
 	NoGRO    bool `name:"no-gro" group:"Offloads" env:"CULVERT_NO_GRO" help:"Receive every datagram by itself, and merge no packets for the interface."`
@@ -43,7 +46,8 @@ type options struct {
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
-	level level // LogLevel, parsed
+	level level         // LogLevel, parsed
+	user  *confine.User // User, looked up; nil if not given
 }
 
 const description = `Culvert is a userspace WireGuard daemon. It makes the interface, and wg(8), wg-quick(8) and ip(8) configure it. To have wg-quick use it: WG_QUICK_USERSPACE_IMPLEMENTATION=culvert.
@@ -107,6 +111,9 @@ func (o *options) check() (err error) {
 	}
 	if err := o.checkDescriptors(); err != nil {
 		return err
+	}
+	if err := o.lookUpUser(); err != nil {
+		return fmt.Errorf("--user (CULVERT_USER): %w", err)
 	}
 	if err := aead.Use(o.AEAD); err != nil {
 		return fmt.Errorf("--aead (CULVERT_AEAD) %w", err)

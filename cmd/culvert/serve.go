@@ -55,7 +55,11 @@ func serve(o *options, parent *parent) error {
 	}
 	told := &reporter{Device: d, name: t.Name, start: time.Now(), confined: state}
 	server := ipc.Serve(l, told, log.Logger)
-	defer server.Close()
+	defer func() {
+		if err := server.Close(); err != nil {
+			log.Info("the socket's file stays, for the next one or wg(8) to remove", "err", err)
+		}
+	}()
 	told.server.Store(server)
 	manager.tell(log.Logger, serving)
 	if parent != nil {

@@ -19,6 +19,16 @@ func notifySignals() (end, cycle, status <-chan os.Signal) {
 	return e, c, s
 }
 
+// owned reports whether a file is a user's.
+func owned(f *os.File, uid int) bool {
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && s.Uid == uint32(uid)
+}
+
 // ownSession keeps signals meant for the parent's terminal from the child.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 

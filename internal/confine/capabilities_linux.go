@@ -59,6 +59,18 @@ func bound(next *cap.Set) (bool, error) {
 	return true, nil
 }
 
+// become makes the process another user's. What was permitted stays so until the
+// capabilities are set.
+func become(u User) error {
+	if err := cap.SetGroups(u.GID); err != nil {
+		return fmt.Errorf("confine: take the group of user %s, which needs CAP_SETGID: %w", u.Name, err)
+	}
+	if err := cap.SetUID(u.UID); err != nil {
+		return fmt.Errorf("confine: become user %s, which needs CAP_SETUID: %w", u.Name, err)
+	}
+	return nil
+}
+
 // effective are the names of the capabilities that this thread has.
 func effective() ([]string, error) {
 	now, names := cap.GetProc(), []string{}

@@ -16,11 +16,20 @@ type Options struct {
 	// Keep are names of capabilities, such as cap_net_admin, that stay if they are
 	// there. All others go.
 	Keep []string
+	// User is who the process becomes, without groups but that one; nil: nobody else. It
+	// takes CAP_SETUID and CAP_SETGID. The capabilities of Keep stay.
+	User *User
 	// RemoveIn are directories in which files may be removed, and ReplaceIn those in
 	// which regular files may be made, read, written, renamed and removed. They must be
 	// there, and are known by what they are: one that is made anew is another.
 	// Elsewhere no file can be opened or changed.
 	RemoveIn, ReplaceIn []string
+}
+
+// User is an account of the system.
+type User struct {
+	Name     string
+	UID, GID int
 }
 
 // State is what is in force. Its JSON is part of culvert status, and promised by
@@ -36,6 +45,8 @@ type State struct {
 	// forbids anyway. It takes CAP_SETPCAP.
 	Bounded    bool `json:"bounded"`
 	NoNewPrivs bool `json:"no_new_privs"`
+	// User is who the process has become, empty if it is who started it.
+	User string `json:"user,omitempty"`
 
 	// Landlock is the version of the kernel's interface, 0 where there is none, and
 	// then LandlockWhy says why.
@@ -67,6 +78,9 @@ func (s State) String() string {
 	parts := []string{capabilities}
 	if s.NoNewPrivs {
 		parts = append(parts, "no_new_privs")
+	}
+	if s.User != "" {
+		parts = append(parts, "user "+s.User)
 	}
 	switch {
 	case s.Landlock > 0:

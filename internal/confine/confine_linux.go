@@ -10,9 +10,9 @@ import (
 // Apply confines the process. After an error it is in a state between, and should
 // end. It is called once, from any goroutine.
 //
-// The order is that of what each step needs: the bounding set needs CAP_SETPCAP,
-// which goes with the capabilities; Landlock and seccomp need no_new_privs; and
-// the calls of all the others are among those that seccomp takes.
+// The order is that of what each step needs: the bounding set needs CAP_SETPCAP and
+// another user CAP_SETUID, which go with the capabilities; Landlock and seccomp need
+// no_new_privs; and the calls of all the others are among those that seccomp takes.
 func Apply(o Options) (State, error) {
 	s := State{On: true}
 	next, err := remaining(o.Keep)
@@ -21,6 +21,12 @@ func Apply(o Options) (State, error) {
 	}
 	if s.Bounded, err = bound(next); err != nil {
 		return s, err
+	}
+	if o.User != nil {
+		if err := become(*o.User); err != nil {
+			return s, err
+		}
+		s.User = o.User.Name
 	}
 	if err := next.SetProc(); err != nil {
 		return s, fmt.Errorf("confine: set capabilities: %w", err)

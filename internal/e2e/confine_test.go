@@ -73,7 +73,7 @@ const (
 // confined is what each thread of a confined daemon has that had everything.
 var confined = map[string]string{
 	"CapEff": adminAndBind, "CapPrm": adminAndBind, "CapBnd": adminAndBind, "CapInh": noCapability, "CapAmb": noCapability,
-	"NoNewPrivs": "1", "Seccomp": "2", "Seccomp_filters": "1", // 2 is a filter
+	"NoNewPrivs": "1", "Seccomp": "2", // 2 is a filter
 }
 
 func TestConfinement(t *testing.T) {
@@ -122,6 +122,43 @@ func TestConfinement(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		must(t, d.Stop(), socket.Close())
+	})
+	t.Run("it becomes another user", func(t *testing.T) {
+		t.Parallel()
+		dir, err := os.MkdirTemp("", "culvert-state-")
+		must(t, err, os.Chmod(dir, 0o755))
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		state := filepath.Join(dir, "new")
+		p := newLink(t, options{bothKnow: true})
+		must(t, p.right.StartDaemon(ours), p.right.Up(1420, rightTun4+"/24"))
+		for range 2 { // the second time the first one's socket and directory are there
+			must(t, p.left.StartDaemon(ours, "CULVERT_USER=65534", "CULVERT_STATE_DIR="+state))
+			p.configure(t, options{bothKnow: true})
+			must(t, p.left.Up(1420, leftTun4+"/24"))
+			pings(t, p.left.NS, rightTun4, 1)
+			for _, port := range []string{"443", "51999"} {
+				command(t, p.left.NS, "wg", "set", p.left.WG, "listen-port", port, "fwmark", port)
+				pings(t, p.left.NS, rightTun4, 1)
+			}
+			s, pid := confinementOf(t, p.left)
+			every(t, pid, confined)
+			every(t, pid, map[string]string{"Uid": "65534\t65534\t65534\t65534", "Gid": "65534\t65534\t65534\t65534", "Groups": ""})
+			if s.User == "" {
+				t.Errorf("%+v", s)
+			}
+			must(t, p.left.Daemon.Signal(unix.SIGTERM), p.left.Daemon.Wait(patience))
+			if _, err := os.Stat(filepath.Join(state, p.left.WG+".stamp")); err != nil {
+				t.Error(err)
+			}
+		}
+		if nstest.Answers(p.left.WG) {
+			t.Error("somebody answers on the socket")
+		}
+		// wg(8) removes what nobody answers on.
+		_, _ = p.left.Run("wg", "show", p.left.WG)
+		if _, err := os.Lstat(nstest.SocketPath(p.left.WG)); !os.IsNotExist(err) {
+			t.Errorf("the socket is left: %v", err)
+		}
 	})
 	t.Run("--no-confine leaves everything as it is", func(t *testing.T) {
 		t.Parallel()

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+
+	"culvert/internal/confine"
+)
+
+// lookUpUser looks up the user to become, by name or number.
+func (o *options) lookUpUser() error {
+	if o.User == "" {
+		return nil
+	}
+	if o.NoConfine {
+		return errors.New("is a part of what --no-confine (CULVERT_NO_CONFINE) turns off: give only one of them")
+	}
+	u, err := user.Lookup(o.User)
+	if err != nil {
+		if u, _ = user.LookupId(o.User); u == nil {
+			return err
+		}
+	}
+	uid, errUID := strconv.Atoi(u.Uid)
+	gid, errGID := strconv.Atoi(u.Gid)
+	if err := errors.Join(errUID, errGID); err != nil { // as on Windows
+		return fmt.Errorf("%s has no numbers of a user and a group: %w", o.User, err)
+	}
+	o.user = &confine.User{Name: u.Username, UID: uid, GID: gid}
+	return nil
+}
+
+// giveDir makes a user the owner of the state directory, unless something else is
+// kept there: it may not be ours to give. The directory alone is given, no file in it:
+// whoever has the directory may put other things in their place.
+func giveDir(dir string, to *confine.User) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if owned(d, to.UID) {
+		return nil
+	}
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !strings.Contains(name, ".stamp") {
+			return fmt.Errorf("%s is not the directory of user %s, and has other files than culvert's (%s): give the user a directory", dir, to.Name, name)
+		}
+	}
+	return d.Chown(to.UID, to.GID)
+}
+
+// tryDir sees whether files can be made in the state directory, as they are to be
+// later.
+func tryDir(dir string) error {
+	f, err := os.CreateTemp(dir, "try.stamp.*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
