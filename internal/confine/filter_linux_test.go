@@ -67,6 +67,8 @@ func TestDaemonPolicy(t *testing.T) {
 		{"a thread of Go's", unix.SYS_CLONE, []uint64{0x50f00}, allow},
 		{"a thread of the C library's", unix.SYS_CLONE, []uint64{0x3d0f00}, allow},
 		{"a process", unix.SYS_CLONE, []uint64{uint64(unix.SIGCHLD)}, denied},
+		{"a process that nobody hears of", unix.SYS_CLONE, []uint64{0}, denied},
+		{"likewise, one that shares memory", unix.SYS_CLONE, []uint64{unix.CLONE_VM | unix.CLONE_FILES}, denied},
 		{"a process that shares memory", unix.SYS_CLONE, []uint64{unix.CLONE_VM | unix.CLONE_VFORK}, denied},
 		{"a thread with namespaces", unix.SYS_CLONE, []uint64{0x50f00 | unix.CLONE_NEWNET}, denied},
 		{"a thread that is traced", unix.SYS_CLONE, []uint64{0x50f00 | unix.CLONE_PTRACE}, denied},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -187,6 +188,36 @@ func TestConfinedDaemonWorks(t *testing.T) {
 		if !strings.Contains(out, "rb"+itoa(2*7<<20)) || !strings.Contains(out, "tb"+itoa(2*64<<20)) {
 			t.Errorf("buffers are as the system limits them: %s", out)
 		}
+	})
+	t.Run("word to the service manager, and signals for the log", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t)
+		h, err := l.NewHost("host")
+		must(t, err)
+		path := filepath.Join(l.Dir, "notify")
+		manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+		must(t, err)
+		defer manager.Close()
+		hear := func() string {
+			must(t, manager.SetReadDeadline(time.Now().Add(patience)))
+			b := make([]byte, 100)
+			n, err := manager.Read(b)
+			must(t, err)
+			return string(b[:n])
+		}
+		must(t, h.StartDaemon(ours, "NOTIFY_SOCKET="+path, "LOG_LEVEL=info"))
+		if word := hear(); word != "READY=1" {
+			t.Errorf("it says %q at the start", word)
+		}
+		must(t, h.Daemon.Signal(unix.SIGUSR2))
+		eventually(t, patience, "counters in the log", func() bool { return strings.Contains(h.Daemon.Stderr(), "msg=status") })
+		must(t, h.Daemon.Signal(unix.SIGUSR1))
+		eventually(t, patience, "another level", func() bool { return strings.Contains(h.Daemon.Stderr(), "log level changed") })
+		must(t, h.Daemon.Signal(unix.SIGTERM))
+		if word := hear(); word != "STOPPING=1" {
+			t.Errorf("it says %q at the end", word)
+		}
+		endsWell(t, h)
 	})
 	t.Run("the state file", func(t *testing.T) {
 		t.Parallel()
