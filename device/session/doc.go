@@ -60,7 +60,8 @@
 //	previous  still receives what was on the way when current came
 //	next      derived as the responder, waits for its first authentic packet
 //
-//	response came:   previous = next, or current if there is no next
+//	response came:   previous = next, or current if there is no next, but stays if
+//	                 the other side began to send with it when it was previous
 //	                 current = new; next = none
 //	response sent:   next = new
 //	next confirmed:  previous = current; current = next; next = none
@@ -73,10 +74,10 @@
 //     other side is accepted, but when the other side's session is confirmed.
 //     The kernel has room for one handshake per peer, so two that begin at
 //     once both wait for T1; here both succeed at once.
-//   - When a response goes out the previous key stays until the new one is
-//     confirmed; the kernel drops it at once. After two handshakes at once (above)
-//     it is what the other side sends with, and what it sent until the
-//     response arrived would be lost at each end's first renewal.
+//   - After two handshakes at once (above) each side sends with the key of its own,
+//     which is previous at the other. So previous stays until the other side is known to
+//     have the new key: when a response goes out, which has the kernel drop it at once,
+//     and when a response comes. What is on its way would be lost at the first renewal.
 //   - A request within REKEY_TIMEOUT of the last handshake message that no
 //     retry will serve (a responder whose session was never confirmed) is
 //     remembered and served when that time is over; the kernel waits for the

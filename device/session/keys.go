@@ -12,6 +12,8 @@ type slot struct {
 	birth Time // when it was derived
 	mute  bool // it never sends: the private key has changed since
 	asked bool // its renewal has been asked for
+	fresh bool // we are the responder, and nothing has come with it yet
+	heard bool // the other side began to send with it when it was previous
 }
 
 // keys is what a peer with a session has: the key slots, and the timers that
@@ -47,14 +49,19 @@ func (m *Machine) slots(now Time) *keys {
 	return k
 }
 
-// addInitiator: a response came. The unconfirmed next becomes previous, for
-// the other side may already send with it.
+// addInitiator: a response came. What the other side may be sending with becomes
+// previous: the unconfirmed next; or, after two handshakes at once, what is previous
+// already; else current.
 func (k *keys) addInitiator(now Time, kp *noise.Keypair, out *Actions) {
-	k.previous.retire(out)
-	if k.next.kp != nil {
+	switch {
+	case k.next.kp != nil:
+		k.previous.retire(out)
 		k.previous, k.next = k.next, slot{}
 		k.current.retire(out)
-	} else {
+	case k.previous.heard:
+		k.current.retire(out)
+	default:
+		k.previous.retire(out)
 		k.previous = k.current
 	}
 	k.current = slot{kp: kp, birth: now}
@@ -66,17 +73,21 @@ func (k *keys) addInitiator(now Time, kp *noise.Keypair, out *Actions) {
 // sending with it until our response is there.
 func (k *keys) addResponder(now Time, kp *noise.Keypair, out *Actions) {
 	k.next.retire(out)
-	k.next = slot{kp: kp, birth: now}
+	k.next = slot{kp: kp, birth: now, fresh: true}
 }
 
 // confirm: the other side has used next. False if local is not next, or next
 // is dead.
 func (k *keys) confirm(now Time, local uint32, out *Actions) bool {
+	if p := &k.previous; p.fresh && p.kp.LocalIndex == local {
+		p.fresh, p.heard = false, true
+	}
 	if k.next.kp == nil || k.next.kp.LocalIndex != local || now >= timers.RejectAt(k.next.birth) {
 		return false
 	}
 	k.previous.retire(out)
 	k.previous, k.current, k.next = k.current, k.next, slot{}
+	k.current.fresh = false
 	k.publish(out)
 	return !k.current.mute
 }

@@ -70,7 +70,7 @@ func (m *model) answered(now Time, index, remote uint32, o *outcome) {
 		return
 	}
 	m.answering = 0
-	m.next = modelKey{index: index, born: now}
+	m.next = modelKey{index: index, born: now, fresh: true}
 	m.t4 = now.Add(specZero)
 	m.out(now, o)
 }
@@ -82,9 +82,10 @@ func (m *model) response(now Time, index uint32, o *outcome) {
 		return
 	}
 	m.waiting = 0
-	m.previous = m.current
 	if m.next.index != 0 {
 		m.previous = m.next
+	} else if !m.previous.heard {
+		m.previous = m.current
 	}
 	m.next = modelKey{}
 	m.current = modelKey{index: index, born: now, initiator: true}
@@ -98,7 +99,11 @@ func (m *model) response(now Time, index uint32, o *outcome) {
 // the other side has the key, and only now it is sent with.
 func (m *model) transport(now Time, index uint32, data bool, o *outcome) {
 	m.got(now, data)
+	if index == m.previous.index && m.previous.fresh {
+		m.previous.fresh, m.previous.heard = false, true
+	}
 	if index == m.next.index {
+		m.next.fresh = false
 		m.confirm(now, o)
 	}
 }

@@ -78,6 +78,8 @@ type modelKey struct {
 	mute      bool // made with another private key: receives only
 	asked     bool // was renewed for its age, or tried to
 	spent     bool // its counter has run out
+	fresh     bool // answered with, and nothing has come on it yet
+	heard     bool // something came for the first time when it was previous
 }
 
 // outcome is what an event leads to at once.
