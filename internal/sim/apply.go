@@ -7,8 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"culvert/timers"
 )
 
 // apply makes an event happen. What cannot happen as things are (a peer that is gone
@@ -196,7 +194,7 @@ func (w *world) heal() {
 		n.refusing.Store(0)
 		n.tunFailing.Store(0)
 		n.tun.SetMTU(1420)
-		if n.jumpedAt != 0 && n.now().Sub(n.jumpedAt) < timers.RejectAfterTime {
+		if n.jumpedAt != 0 && n.now().Sub(n.jumpedAt) < rejectAfter {
 			n.down() // its keys are older to it than to the others, which in truth would sleep as long
 		}
 		n.raise()

@@ -30,7 +30,6 @@ type flow struct {
 type packet struct {
 	sent      time.Duration
 	peer      *peer // it was routed to; nil: to nobody, or the interface was down
-	must      bool  // it has to arrive
 	delivered bool
 }
 

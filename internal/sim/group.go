@@ -92,8 +92,9 @@ func (n *node) send(f *flow) {
 	n.w.say(n, "tun< flow %d #%d to %s", f.id, seq, f.to.name)
 	n.w.stats.Packets++
 	n.tally.injected++
-	last := &f.packets[seq]
-	last.must = n.w.calm && !f.spoof && !f.nowhere
+	if n.w.now() >= n.w.plan.calm && !f.spoof && !f.nowhere {
+		n.w.owed = append(n.w.owed, owed{f, seq})
+	}
 	if p.peer != nil {
 		p.peer.wanted()
 	}
@@ -176,6 +177,12 @@ func (n *node) drain(most int) {
 		if !ok {
 			return
 		}
-		n.delivered(b)
+		all := [][]byte{b}
+		if n.w.faults.writes != nil {
+			all = n.w.faults.writes(n, b)
+		}
+		for _, b := range all {
+			n.delivered(b)
+		}
 	}
 }

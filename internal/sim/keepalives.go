@@ -5,7 +5,6 @@ import (
 
 	"culvert/internal/clock"
 	"culvert/noise"
-	"culvert/timers"
 )
 
 // keepaliveDue has the rules of T2 and T5, and of the first message of a session.
@@ -28,12 +27,12 @@ func (w *world) keepaliveDue(s *sent) {
 // owesKeepalive is T2: data came 10 s ago and nothing was sent since; or a keepalive
 // was sent then, and more data had come before it.
 func (p *peer) owesKeepalive(now, last clock.Time) bool {
-	if now.Sub(last) < timers.KeepaliveTimeout {
+	if now.Sub(last) < keepaliveAfter {
 		return false
 	}
 	for _, at := range p.dataHeard {
 		ago := now.Sub(at)
-		if ago >= timers.KeepaliveTimeout && (ago <= 2*(timers.KeepaliveTimeout+slack) || p.of.jumpedSince(at)) {
+		if ago >= keepaliveAfter && (ago <= 2*(keepaliveAfter+slack) || p.of.jumpedSince(at)) {
 			return true
 		}
 	}
@@ -50,6 +49,7 @@ func (p *peer) ages(now clock.Time) (ages []time.Duration) {
 
 // checkTimers looks for what should have been sent by now and was not.
 func (w *world) checkTimers() {
+	w.checkArrived()
 	for _, n := range w.nodes {
 		if !n.up {
 			continue
@@ -68,10 +68,10 @@ func (w *world) checkTimers() {
 // checkPassive is T2 again: data was delivered, so it was authentic, and nothing went
 // back for 10 s, though there is a key to send with.
 func (w *world) checkPassive(p *peer, now clock.Time) {
-	if p.unacked == 0 || now.Sub(p.unacked) <= timers.KeepaliveTimeout+2*slack {
+	if p.unacked == 0 || now.Sub(p.unacked) <= keepaliveAfter+2*slack {
 		return
 	}
-	if x := p.sending; x != nil && now.Sub(x.born[x.role(p.of)]) < timers.RejectAfterTime && !p.of.jumpedSince(p.unacked) {
+	if x := p.sending; x != nil && now.Sub(x.born[x.role(p.of)]) < rejectAfter && !p.of.jumpedSince(p.unacked) {
 		w.fail(p.of, "got data of %s %v ago and has sent no keepalive (T2)", p.other.name, now.Sub(p.unacked))
 	}
 	p.unacked = 0
@@ -79,7 +79,7 @@ func (w *world) checkPassive(p *peer, now clock.Time) {
 
 // checkNoReply is T3: data was sent, nothing came back, and no handshake has begun.
 func (w *world) checkNoReply(p *peer, now clock.Time) {
-	due := p.silence.Add(timers.NewHandshakeTimeout + timers.MaxJitter + 2*slack)
+	due := p.silence.Add(noReplyAfter + mostJitter + 2*slack)
 	if p.silence == 0 || now < due {
 		return
 	}
@@ -94,9 +94,9 @@ func (w *world) checkPersistent(p *peer, now clock.Time) {
 	if p.keepalive == 0 || p.sentNow == 0 { // it may not know where p is
 		return
 	}
-	interval := max(time.Duration(p.keepalive)*time.Second, timers.RekeyTimeout+timers.MaxJitter)
+	interval := max(time.Duration(p.keepalive)*time.Second, rekeyTimeout+mostJitter)
 	last := max(p.sentNow, p.reason, p.keepsSince)
-	if late := now.Sub(last) - interval - min(interval/32, time.Second) - timers.RekeyTimeout; late > 3*slack && !p.of.jumpedSince(last) {
+	if late := now.Sub(last) - interval - min(interval/32, time.Second) - rekeyTimeout; late > 3*slack && !p.of.jumpedSince(last) {
 		w.fail(p.of, "has been silent to %s for %v with a persistent keepalive of %d s (T5)", p.other.name, now.Sub(last), p.keepalive)
 	}
 }
@@ -149,17 +149,31 @@ func (n *node) isError(b []byte) bool {
 	return len(b) > 40 && (b[0]>>4 == 4 && b[9] == 1 || b[0]>>4 == 6 && b[6] == 58)
 }
 
-// checkArrived looks whether everything arrived that had to. The last packets may still
-// be waiting for a handshake, for REKEY_TIMEOUT at most.
+// patience is how long a packet may take when all is well: it may have to wait for a
+// handshake, and that for REKEY_TIMEOUT.
+const patience = 8 * time.Second
+
+// checkArrived looks whether everything arrived that had to.
 func (w *world) checkArrived() {
-	for _, f := range w.flows {
-		for seq, p := range f.packets {
-			if p.must && !p.delivered && p.sent >= w.plan.calm && p.sent < w.plan.end-8*time.Second {
-				w.fail(f.from, "packet %d of flow %d to %s, sent at %v, did not arrive though all was well since %v", seq, f.id, f.to.name, p.sent, w.plan.heal)
-				return
-			}
+	for len(w.owed) > 0 {
+		f, seq := w.owed[0].flow, w.owed[0].seq
+		p := &f.packets[seq]
+		switch {
+		case p.delivered:
+		case w.now()-p.sent < patience:
+			return
+		default:
+			w.fail(f.from, "packet %d of flow %d to %s, sent at %v, has not arrived though all is well since %v", seq, f.id, f.to.name, p.sent, w.plan.heal)
+			return
 		}
+		w.owed = w.owed[1:]
 	}
+}
+
+// owed is a packet that has to arrive.
+type owed struct {
+	flow *flow
+	seq  int
 }
 
 // describe0 is the datagram in a word, for counting.

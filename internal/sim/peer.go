@@ -8,7 +8,6 @@ import (
 	"culvert/device/config"
 	"culvert/internal/clock"
 	"culvert/noise"
-	"culvert/timers"
 )
 
 // peer is what one node has been told of another, and what was seen of both: what is
@@ -121,12 +120,12 @@ func (p *peer) heardFrom(a *arrival) {
 	s := a.sess
 	switch {
 	case a.kind == noise.TypeResponse && s != nil && s.ends[0].of == p.of && s.born[0] == 0:
-		s.born[0] = now
+		s.born[0], s.bornW = now, p.of.w.now()
 	case a.kind == noise.TypeTransport && s != nil && s.role(p.of) >= 0:
 		if r := s.role(p.of); s.heard[r] == 0 {
 			s.heard[r] = now
 		}
-		if s == p.sending && !a.reached && now.Sub(s.born[s.role(p.of)]) < timers.RejectAfterTime {
+		if s == p.sending && !a.reached && now.Sub(s.born[s.role(p.of)]) < rejectAfter {
 			p.unanswered = 0
 		}
 		if len(a.Data) > noise.KeepaliveSize {

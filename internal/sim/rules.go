@@ -5,15 +5,29 @@ import (
 
 	"culvert/internal/clock"
 	"culvert/noise"
-	"culvert/timers"
 )
 
 // The rules of messages: BEHAVIOUR of each timer as seen from outside. What a rule
 // needs to know and the wire does not tell is taken to be whatever breaks no rule.
 
+// The protocol's numbers (paper, section 6.1), and what this implementation adds to them.
+// They are written down again here, so that a change of the device's is noticed.
+const (
+	rekeyTimeout   = 5 * time.Second
+	rekeyAfter     = 120 * time.Second
+	rejectAfter    = 180 * time.Second
+	keepaliveAfter = 10 * time.Second
+	noReplyAfter   = 15 * time.Second
+	rejectMessages = 1<<64 - 1 - 8128 - 1
+
+	mostJitter      = 333 * time.Millisecond // of T1 and T3
+	mostRekeyJitter = 5 * time.Second        // of a key's renewal
+	tick            = 1 << 26                // ns, of the wheel
+)
+
 // slack is how late a timer may fire: the wheel's tick, twice where a deadline is found
 // by looking.
-const slack = 2*time.Duration(timers.Tick) + time.Millisecond
+const slack = 2*tick + time.Millisecond
 
 // observe looks whether a device may send this, now, to there.
 func (w *world) observe(s *sent) {
@@ -82,7 +96,7 @@ func (w *world) initiation(s *sent) {
 // initiationDue has the rules of T1, REKEY_TIMEOUT and giving up.
 func (w *world) initiationDue(p *peer, now clock.Time) {
 	n := p.of
-	if since := now.Sub(p.shaken); p.shaken != 0 && since < timers.RekeyTimeout && !p.free {
+	if since := now.Sub(p.shaken); p.shaken != 0 && since < rekeyTimeout && !p.free {
 		w.fail(n, "initiates to %s %v after the last handshake message (REKEY_TIMEOUT)", p.other.name, since)
 	}
 	if s := p.sending; s != nil && w.unprovoked(p, s, now) {
@@ -96,7 +110,7 @@ func (w *world) initiationDue(p *peer, now clock.Time) {
 		w.fail(n, "initiates to %s, the %d. time in %v without any reason", p.other.name, p.series+1, quiet)
 	}
 	if p.reason < p.initiated && now.Sub(p.dataSent) > 25*time.Second { // nothing but T1 can be it
-		from := p.initiated.Add(timers.RekeyTimeout + n.jitterAt(p.initiatedW, timers.MaxJitter))
+		from := p.initiated.Add(rekeyTimeout + n.jitterAt(p.initiatedW, mostJitter))
 		if now < from || now > from.Add(slack) {
 			w.fail(n, "retries %s %v after the last initiation, not after %v (T1)", p.other.name, now.Sub(p.initiated), from.Sub(p.initiated))
 		}
@@ -107,13 +121,12 @@ func (w *world) initiationDue(p *peer, now clock.Time) {
 // no reply is missing, and nothing else that could be meant.
 func (w *world) unprovoked(p *peer, s *session, now clock.Time) bool {
 	r := s.role(p.of)
-	age, settled := now.Sub(s.born[r]), s.first[r]
-	renew := timers.RejectAfterTime
+	settled, renew := s.first[r], s.born[r].Add(rejectAfter)
 	if r == 0 {
-		renew = timers.RekeyAfterTime
+		renew = s.renewal()
 	}
-	noReply := p.unanswered != 0 && now.Sub(p.unanswered) >= timers.NewHandshakeTimeout
-	return age < renew && !noReply && settled != 0 && settled > p.initiated && settled > p.shaken && p.keepsSince < settled && !p.of.jumpedSince(settled)
+	noReply := p.unanswered != 0 && now.Sub(p.unanswered) >= noReplyAfter
+	return now < renew && !noReply && settled != 0 && settled > p.initiated && settled > p.shaken && p.keepsSince < settled && !p.of.jumpedSince(settled)
 }
 
 func (w *world) response(s *sent) {
@@ -188,13 +201,13 @@ func (w *world) transportDue(s *sent) {
 		w.fail(n, "sends with a session it cannot have derived")
 	case p.cleared > x.born[r]:
 		w.fail(n, "sends with a session of before it was cleared")
-	case age >= timers.RejectAfterTime:
+	case age >= rejectAfter:
 		w.fail(n, "sends with a key that is %v old", age)
 	case r == 1 && x.heard[1] == 0:
 		w.fail(n, "sends to %s though nothing has confirmed the session", p.other.name)
 	case x.used[r][c]:
 		w.fail(n, "sends counter %d to %s a second time", c, p.other.name)
-	case c >= timers.RejectAfterMessages || c > x.high[r]+1<<20:
+	case c >= rejectMessages || c > x.high[r]+1<<20:
 		w.fail(n, "sends counter %d to %s", c, p.other.name)
 	case p.sending != nil && p.sending != x && x.first[r] != 0:
 		w.fail(n, "goes back to an older key with %s", p.other.name)
@@ -208,9 +221,13 @@ func (w *world) transportDue(s *sent) {
 }
 
 // overdue reports that an initiator sends with a key that it should have begun to renew:
-// when it first sent after 120 s and the jitter, or REKEY_TIMEOUT after that.
+// when it first sent after 120 s and the jitter, or as soon as REKEY_TIMEOUT let it.
 func (w *world) overdue(x *session, p *peer, now clock.Time) bool {
-	due := x.born[0].Add(timers.RekeyAfterTime)
-	return now > due.Add(timers.MaxRekeyJitter+timers.RekeyTimeout+slack) && p.initiated < due && p.dataSent > due.Add(timers.MaxRekeyJitter) &&
-		now.Sub(p.dataSent) > timers.RekeyTimeout+slack && !p.of.jumpedSince(due)
+	due := x.renewal()
+	return now >= due && p.initiated < due && now.Sub(p.shaken) > rekeyTimeout+slack && !p.of.jumpedSince(x.born[0])
+}
+
+// renewal is from when the initiator renews the key if it sends.
+func (x *session) renewal() clock.Time {
+	return x.born[0].Add(rekeyAfter + x.ends[0].of.jitterAt(x.bornW, mostRekeyJitter))
 }

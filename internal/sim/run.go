@@ -11,6 +11,8 @@ type Config struct {
 	Nodes int // 0: as many as the seed says, 2 to 20
 	// Without are events of the seed's that do not happen, by their number.
 	Without map[int]bool
+
+	faults faults
 }
 
 // Result is what came of a run.
@@ -27,7 +29,7 @@ func Run(t *testing.T, c Config) (r Result) {
 		p := drawPlan(c.Seed, c.Nodes)
 		r.Events = len(p.events)
 		p.leaveOut(c.Without)
-		w := newWorld(p)
+		w := newWorld(p, c.faults)
 		w.run()
 		r.Failure, r.Transcript, r.Stats = w.failure, w.lines, w.stats
 	})

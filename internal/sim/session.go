@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"time"
 
 	"culvert/internal/clock"
 	"culvert/noise"
@@ -13,6 +14,7 @@ type session struct {
 	ends  [2]*peer // as each of both knows the other
 	index [2]uint32
 	born  [2]clock.Time // when each derived it; 0: not yet
+	bornW time.Duration // when the initiator did, by the world's clock
 	heard [2]clock.Time // when each first got a transport message on it
 	first [2]clock.Time // when each first sent one
 	used  [2]map[uint64]bool

@@ -13,7 +13,8 @@ func Shrink(t *testing.T, c Config, events int, patience time.Duration) (Config,
 	gone := map[int]bool{}
 	for size := (events + 1) / 2; size > 0; size /= 2 {
 		for at := 0; at < events && time.Since(begin) < patience; at += size {
-			try := Config{Seed: c.Seed, Nodes: c.Nodes, Without: map[int]bool{}}
+			try := c
+			try.Without = map[int]bool{}
 			for i := range gone {
 				try.Without[i] = true
 			}

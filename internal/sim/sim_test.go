@@ -18,6 +18,7 @@ var (
 	duration = flag.Duration("for", 0, "run seeds for so long")
 	first    = flag.Uint64("first", 1, "the first `seed`")
 	nodes    = flag.Int("nodes", 0, "nodes of each run; 0: as many as its seed says, 2 to 20")
+	shrink   = flag.Duration("shrink", 30*time.Second, "look so long for fewer events that fail")
 	every    = flag.Duration("every", 5*time.Second, "between lines of progress")
 )
 
@@ -36,7 +37,7 @@ func try(t *testing.T, c Config) (Result, bool) {
 		return r, true
 	}
 	t.Errorf("seed %d: %s\nreplay: SIM_SEED=%d SIM_NODES=%d go test ./internal/sim -run TestSeeds", c.Seed, r.Failure, c.Seed, c.Nodes)
-	small, shrunk := Shrink(t, c, r.Events, 30*time.Second)
+	small, shrunk := Shrink(t, c, r.Events, *shrink)
 	t.Logf("the same with %d events less: %s\n%s", len(small.Without), shrunk.Failure, tail(shrunk.Transcript, 150))
 	if name := os.Getenv("SIM_TRANSCRIPT"); name != "" {
 		if err := os.WriteFile(name, []byte(tail(r.Transcript, len(r.Transcript))), 0o644); err != nil {

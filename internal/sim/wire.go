@@ -88,6 +88,9 @@ func (w *world) collect() {
 	for _, d := range w.net.Take() {
 		all = append(all, &sent{Datagram: d, from: w.byHost[d.Host], kind: noise.Classify(d.Data)})
 	}
+	if w.faults.sends != nil && !w.over {
+		all = w.faults.sends(all)
+	}
 	// Stable: what cannot be told apart from outside stays in the order of sending, which
 	// within a flow is that of its packets.
 	slices.SortStableFunc(all, func(a, b *sent) int {
