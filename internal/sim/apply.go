@@ -170,7 +170,7 @@ func (p *peer) introduce() {
 		p.renew()
 	}
 	if e := p.server(); e.IsValid() {
-		p.legit[e], p.free = true, true
+		p.legit[e], p.free, p.at = true, true, netip.AddrPort{}
 	}
 	p.keepsSince = p.of.now()
 }

@@ -95,7 +95,7 @@ func (w *world) follow(after time.Duration, do func()) {
 func (n *node) announce() {
 	for _, q := range n.w.nodes {
 		if p := q.peerOf(n); p != nil && p.server().IsValid() {
-			p.legit[p.server()], p.free = true, true // a new endpoint does not wait
+			p.legit[p.server()], p.free, p.at = true, true, netip.AddrPort{} // a new endpoint does not wait
 			q.set("public_key=%s\nupdate_only=true\nendpoint=%v\n", p.hex(), p.server())
 		}
 	}

@@ -60,6 +60,7 @@ func (w *world) checkTimers() {
 				w.checkPassive(p, now)
 				w.checkNoReply(p, now)
 				w.checkPersistent(p, now)
+				w.checkWaiting(p, now)
 			}
 		}
 	}
@@ -99,6 +100,18 @@ func (w *world) checkPersistent(p *peer, now clock.Time) {
 	if late := now.Sub(last) - interval - min(interval/32, time.Second) - rekeyTimeout; late > 3*slack && !p.of.jumpedSince(last) {
 		w.fail(p.of, "has been silent to %s for %v with a persistent keepalive of %d s (T5)", p.other.name, now.Sub(last), p.keepalive)
 	}
+}
+
+// checkWaiting is REKEY_TIMEOUT again: a packet waits for an initiation no longer than that,
+// or for the retry of one, both counted from the last response as well.
+func (w *world) checkWaiting(p *peer, now clock.Time) {
+	if p.waiting == 0 || now.Sub(max(p.waiting, p.shaken)) <= rekeyTimeout+mostJitter+2*slack {
+		return
+	}
+	if !p.of.jumpedSince(p.waiting) {
+		w.fail(p.of, "has a packet for %s since %v and has neither sent it nor initiated", p.other.name, now.Sub(p.waiting))
+	}
+	p.waiting = 0
 }
 
 // delivered looks whether a packet may come out of n's TUN.

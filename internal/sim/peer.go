@@ -23,6 +23,8 @@ type peer struct {
 	prefixes  []netip.Prefix
 
 	legit      map[netip.AddrPort]bool // where other is, as far as the node may know
+	at         netip.AddrPort          // where it surely is, as far as the node knows; invalid: one of those
+	waiting    clock.Time              // since when a packet for it waits
 	cleared    clock.Time              // sessions from before are over
 	free       bool                    // an initiation need not wait for REKEY_TIMEOUT
 	reason     clock.Time              // when there was last a reason to begin a series of initiations
@@ -74,12 +76,17 @@ func (p *peer) renew() {
 func (p *peer) touched() { p.reason, p.series = p.of.now(), 0 }
 
 // wanted is when a packet is to be sent to p.
-func (p *peer) wanted() { p.touched() }
+func (p *peer) wanted() {
+	p.touched()
+	if p.waiting == 0 && p.sentNow != 0 { // else it may not know where p is
+		p.waiting = p.of.now()
+	}
+}
 
 // voided is when all sessions with p are over.
 func (p *peer) voided() {
 	p.cleared, p.free = p.of.now(), true
-	p.sending, p.answer, p.unanswered, p.silence, p.unacked = nil, nil, 0, 0, 0
+	p.sending, p.answer, p.unanswered, p.silence, p.unacked, p.waiting = nil, nil, 0, 0, 0, 0
 	p.dataHeard = nil
 	p.touched()
 	p.keepsSince = p.of.now()
@@ -116,6 +123,9 @@ func (p *peer) heardFrom(a *arrival) {
 		return
 	}
 	p.legit[a.src] = true
+	if p.at != a.src {
+		p.at = netip.AddrPort{}
+	}
 	now := p.of.now()
 	s := a.sess
 	switch {
@@ -127,6 +137,7 @@ func (p *peer) heardFrom(a *arrival) {
 		}
 		if s == p.sending && !a.reached && now.Sub(s.born[s.role(p.of)]) < rejectAfter {
 			p.unanswered = 0
+			p.at = a.src
 		}
 		if len(a.Data) > noise.KeepaliveSize {
 			p.dataHeard = append(p.dataHeard, now)

@@ -52,11 +52,21 @@ func (w *world) observe(s *sent) {
 		w.fail(n, "sends %d bytes that are no message", len(s.Data))
 		return
 	}
-	if w.failure == "" && !s.peer.legit[s.To] {
-		w.fail(n, "sends %s to %v, where %s has never been", s.describe(), s.To, s.peer.other.name)
+	if w.failure == "" {
+		w.destination(s)
 	}
 	if s.Err == nil && s.peer != nil {
 		s.peer.tx += uint64(len(s.Data))
+	}
+}
+
+// destination is roaming: a peer is sent to where it was heard last.
+func (w *world) destination(s *sent) {
+	switch p := s.peer; {
+	case !p.legit[s.To]:
+		w.fail(s.from, "sends %s to %v, where %s has never been", s.describe(), s.To, p.other.name)
+	case p.at.IsValid() && p.at != s.To:
+		w.fail(s.from, "sends %s to %v, though %s is at %v", s.describe(), s.To, p.other.name, p.at)
 	}
 }
 
@@ -68,6 +78,7 @@ func (p *peer) sends(data bool) {
 	}
 	p.unacked = 0
 	if data {
+		p.waiting = 0
 		p.dataSent = now
 		if p.unanswered == 0 {
 			p.unanswered = now
@@ -87,7 +98,7 @@ func (w *world) initiation(s *sent) {
 	}
 	s.peer = p
 	w.initiationDue(p, now)
-	p.initiated, p.initiatedW, p.shaken, p.free = now, w.now(), now, false
+	p.initiated, p.initiatedW, p.shaken, p.free, p.waiting = now, w.now(), now, false, 0
 	p.series++
 	p.sends(false)
 	w.register(n, senderIndex(s.Data), &half{peer: p, init: s})
@@ -221,10 +232,10 @@ func (w *world) transportDue(s *sent) {
 }
 
 // overdue reports that an initiator sends with a key that it should have begun to renew:
-// when it first sent after 120 s and the jitter, or as soon as REKEY_TIMEOUT let it.
+// when it first sent after 120 s and the jitter, or with the retry of what it began before.
 func (w *world) overdue(x *session, p *peer, now clock.Time) bool {
 	due := x.renewal()
-	return now >= due && p.initiated < due && now.Sub(p.shaken) > rekeyTimeout+slack && !p.of.jumpedSince(x.born[0])
+	return now >= due && p.initiated < due && now.Sub(p.shaken) > rekeyTimeout+mostJitter+slack && !p.of.jumpedSince(x.born[0])
 }
 
 // renewal is from when the initiator renews the key if it sends.
