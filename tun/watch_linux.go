@@ -35,10 +35,7 @@ type watcher struct {
 // pollInterval is how often the interface is looked at where nothing is heard.
 const pollInterval = time.Second
 
-var (
-	errClosing   = errors.New("closing")
-	errNoNetlink = errors.New("rtnetlink cannot be used")
-)
+var errNoNetlink = errors.New("rtnetlink cannot be used")
 
 func newWatcher(d *linuxDevice) *watcher { return &watcher{d: d, dial: dialRoute} }
 
