@@ -87,7 +87,7 @@ func (p *pair) explain(t *testing.T) {
 		if h.Daemon != nil {
 			transfer, _ := h.Run("wg", "show", h.WG, "transfer")
 			link, _ := h.Run("ip", "-s", "link", "show", "dev", h.WG)
-			t.Logf("%s:\n%s%s%s", h.Label, h.Daemon.Stderr(), transfer, link)
+			t.Logf("%s:\n%s%s%s", h.Label, h.Daemon.Stderr(), transfer[:min(len(transfer), 2000)], link)
 		}
 	}
 }
