@@ -19,10 +19,11 @@ STATICCHECK = v0.8.2
 CYCLONEDX   = v1.10.0
 SCALE    ?= -json bin/scale.json
 SIM      ?= -for 1h
+SOAK     ?= -json bin/soak.json
 BENCH    ?= -json bin/bench.json -plot bin/bench.svg
 
 .DELETE_ON_ERROR:
-.PHONY: all build test check lint vulncheck reproducible sbom unit e2e run bench scale sim fuzz deps install uninstall clean help
+.PHONY: all build test check lint vulncheck reproducible sbom unit e2e run bench scale sim soak fuzz deps install uninstall clean help
 
 all: build
 
@@ -47,7 +48,7 @@ unit: ## unit tests under the race detector
 	$(GO) test -race -timeout 240s $(PACKAGES)
 
 e2e: build ## end-to-end tests in network namespaces; needs root
-	CULVERT_E2E=require CULVERT=$(CURDIR)/bin/culvert $(GO) test -count=1 -timeout 300s ./internal/e2e/... ./internal/bench ./internal/scale
+	CULVERT_E2E=require CULVERT=$(CURDIR)/bin/culvert $(GO) test -count=1 -timeout 300s ./internal/e2e/... ./internal/bench ./internal/scale ./internal/soak
 
 run: build ## two hosts on this machine and a tunnel between them, shown step by step
 	$(GO) run ./internal/demo
@@ -68,6 +69,12 @@ scale: build ## what up to a million peers cost, idle, connected, in storms and 
 # SIM are its arguments: -for 8h -first 1 -nodes 20 -every 5s.
 sim: ## whole devices against each other in virtual time, seed after seed, until one fails; SIM='-for 8h'
 	$(GO) test -count=1 -timeout 0 -run '^TestLong$$' ./internal/sim -args $(SIM)
+
+# SOAK are its arguments: SOAK=-help lists them; SOAK='-minutes 600 -phase 30' is for a night.
+soak: build ## two daemons under traffic and all kinds of disturbances, a minute or hours: nothing grows, nothing is lost without a reason; needs root
+	scripts/deps ip wg ethtool
+	$(GO) build -o bin/soak ./internal/soak
+	CULVERT=$(CURDIR)/bin/culvert bin/soak $(SOAK)
 
 # Each for FUZZTIME; FUZZ=WORD chooses those with WORD in package or name.
 fuzz: ## fuzz tests for FUZZTIME each (20s), FUZZ=WORD chooses; a crash becomes a test case

@@ -11,7 +11,7 @@ import (
 // lower line. internal/* that is not named is at the bottom; a package that
 // is missing has to be put in.
 var layers = [][]string{
-	{"internal/arch", "internal/chachapoly/gen", "internal/x25519/gen", "internal/bench", "internal/bench/floor", "internal/scale", "internal/load", "internal/demo", "internal/e2e", "internal/nstest", "internal/memscan", "internal/sim"}, // tests and tools
+	{"internal/arch", "internal/chachapoly/gen", "internal/x25519/gen", "internal/bench", "internal/bench/floor", "internal/scale", "internal/soak", "internal/load", "internal/demo", "internal/e2e", "internal/nstest", "internal/memscan", "internal/sim"}, // tests and tools
 	{"cmd/culvert"},
 	{"ipc", "device"},
 	{"device/session", "device/routes", "conn", "tun", "internal/statefile"},
