@@ -317,6 +317,8 @@ func TestKeypairWipe(t *testing.T) {
 	w.keysB.Wipe()
 	w.keysB.Wipe()
 	understands(t, w.keysA.Send, w.keysB.Recv, false)
+	empty(t, "the key that receives", w.keysB.Recv)
+	empty(t, "the key that sends", w.keysB.Send)
 	in := w.opened
 	in.Wipe()
 	if in.symmetric != (symmetric{}) || in.Static != w.opened.Static {
