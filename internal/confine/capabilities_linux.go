@@ -68,6 +68,10 @@ func become(u User) error {
 	if err := cap.SetUID(u.UID); err != nil {
 		return fmt.Errorf("confine: become user %s, which needs CAP_SETUID: %w", u.Name, err)
 	}
+	// The kernel has just set this to fs.suid_dumpable, which systemd-coredump makes 2: dumps for root.
+	if _, err := cap.Prctlw(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("confine: forbid core dumps: %w", err)
+	}
 	return nil
 }
 
