@@ -24,7 +24,8 @@ type Network interface {
 type Sockets interface {
 	Port() uint16
 
-	// Receivers has one element per socket; each is read by one goroutine.
+	// Receivers has one element per socket; each is read by one goroutine. Those that are [Aside]
+	// are the last.
 	Receivers() []Receiver
 
 	// Send sends every run and tries each one whatever became of the others.
@@ -49,6 +50,21 @@ type Sharded interface {
 	// round), so that goroutines with one each share none. What shard sends a
 	// run makes no difference to the other side.
 	SendFrom(shard int, runs []Run)
+}
+
+// A Splitter is a Network whose sockets can be told apart traffic from all else.
+type Splitter interface {
+	Network
+	// Split is a network like this one whose sockets give what does not begin with that byte to receivers of
+	// its own ([Aside]), if the system can do that: a flood of the one then does not fill the queue of the
+	// other, nor keep its reader from it. Both kinds of receivers may get anything at times.
+	Split(first byte) Network
+}
+
+// Aside is a Receiver that may be of what was split off.
+type Aside interface {
+	Receiver
+	Aside() bool
 }
 
 // Partial are Sockets that may lack an address family which the system did not
@@ -106,14 +122,18 @@ const SlotSize = MessageSize + 1<<10
 // NewBatch makes a batch with room for n messages of MessageSize each; nil if
 // the system has no memory. Pages that no datagram reaches are never touched.
 // Free gives the memory back.
-func NewBatch(n int) *Batch {
-	mem := pages.Get(n * MessageSize)
+func NewBatch(n int) *Batch { return NewBatchOf(n, MessageSize) }
+
+// NewBatchOf is NewBatch with room for messages of so many bytes; larger ones are truncated, so
+// dropped. It is for receivers that are [Aside], which do not merge datagrams.
+func NewBatchOf(n, size int) *Batch {
+	mem := pages.Get(n * size)
 	if mem == nil {
 		return nil
 	}
 	b := &Batch{memory: mem, slots: make([][]byte, n), Messages: make([]Message, 0, n)}
 	for i := range b.slots {
-		b.slots[i] = mem[i*MessageSize : (i+1)*MessageSize : (i+1)*MessageSize]
+		b.slots[i] = mem[i*size : (i+1)*size : (i+1)*size]
 	}
 	return b
 }

@@ -16,8 +16,9 @@ import (
 
 // linuxNetwork makes sockets that move batches with recvmmsg and sendmmsg.
 type linuxNetwork struct {
-	opts Options
-	sys  *syscalls
+	opts  Options
+	sys   *syscalls
+	split *byte // see Split; nil: not split
 }
 
 // NewLinux makes sockets that receive with recvmmsg and UDP GRO, send with
@@ -41,6 +42,11 @@ func (n *linuxNetwork) Listen(port uint16, mark uint32) (Sockets, error) {
 		s.each((*linuxSocket).close)
 		return nil, listenError(s.Port(), err)
 	}
+	if n.split != nil && n.opts.Queues <= 1 {
+		if err := n.splitOff(s, mark); err != nil {
+			s.log.Debug("one socket per address family has to do for all", "error", err)
+		}
+	}
 	s.routes = watchRoutes(mark, s.Port(), &s.counters, s.forgive, s.log)
 	return s, nil
 }
@@ -49,11 +55,23 @@ func (n *linuxNetwork) Listen(port uint16, mark uint32) (Sockets, error) {
 // may be nil.
 type linuxPair struct{ v4, v6 *linuxSocket }
 
-// linuxSockets is the sockets of a device: a pair, and with Options.Queues more
-// of them on the same port.
+// each calls f for those there are.
+func (p linuxPair) each(f func(*linuxSocket) error) error {
+	var errs []error
+	for _, sock := range []*linuxSocket{p.v4, p.v6} {
+		if sock != nil {
+			errs = append(errs, f(sock))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// linuxSockets is the sockets of a device: a pair, and on the same port with Options.Queues more
+// of them, or one for what was split off.
 type linuxSockets struct {
 	linuxPair
 	more   []linuxPair
+	aside  linuxPair // only receives
 	routes *routes
 	listen listener
 	log    *slog.Logger
@@ -74,6 +92,7 @@ type linuxSocket struct {
 	gro      offload.Switch
 	gso      governor
 	zones    zoneTable
+	aside    bool // for what was split off
 	closed   atomic.Bool
 	patience time.Duration // with a full send buffer
 	full     atomic.Bool   // it stayed full for that long, and nothing has fitted since
@@ -86,7 +105,7 @@ func (s *linuxSocket) close() error {
 
 func (s *linuxSocket) port() uint16 { return s.bound }
 
-// each calls f for the sockets there are, family by family.
+// each calls f for the sockets that send, and receive the main traffic, family by family.
 func (s *linuxSockets) each(f func(*linuxSocket) error) error {
 	var errs []error
 	call := func(sock *linuxSocket) {
@@ -120,12 +139,17 @@ func (s *linuxSockets) Receivers() []Receiver {
 		rs = append(rs, newLinuxReceiver(sock))
 		return nil
 	})
+	s.aside.each(func(sock *linuxSocket) error {
+		rs = append(rs, newLinuxReceiver(sock))
+		return nil
+	})
 	return rs
 }
 
 // SetMark implements [Sockets].
 func (s *linuxSockets) SetMark(mark uint32) error {
-	err := s.each(func(sock *linuxSocket) error { return setMark(sock.raw, mark) })
+	set := func(sock *linuxSocket) error { return setMark(sock.raw, mark) }
+	err := errors.Join(s.each(set), s.aside.each(set))
 	s.routes.setMark(mark)
 	return err
 }
@@ -133,7 +157,7 @@ func (s *linuxSockets) SetMark(mark uint32) error {
 // Close implements [Sockets]. It returns when the route watcher has ended.
 func (s *linuxSockets) Close() error {
 	s.closeOnce.Do(func() {
-		s.closeErr = s.each((*linuxSocket).close)
+		s.closeErr = errors.Join(s.each((*linuxSocket).close), s.aside.each((*linuxSocket).close))
 		s.routes.close()
 	})
 	return s.closeErr

@@ -13,7 +13,7 @@ import (
 
 // open makes one socket. What only makes it faster or nicer may fail; the mark
 // may not, because without it packets would take a wrong way. join makes it one
-// more on a port that sockets of ours share.
+// more on a port that sockets of ours share; with Options.Queues nothing comes until hold ends.
 func (n *linuxNetwork) open(owner *linuxSockets, f family, port uint16, mark uint32, join bool) (*linuxSocket, error) {
 	s := &linuxSocket{family: f, sys: n.sys, patience: sendPatience, counters: &owner.counters, log: owner.log}
 	conn, err := n.sys.listen(f, port, func(c syscall.RawConn) error {
@@ -25,7 +25,10 @@ func (n *linuxNetwork) open(owner *linuxSockets, f family, port uint16, mark uin
 			failed = setMark(c, mark)
 		}
 		if failed == nil && n.opts.Queues > 1 {
-			failed = hold(c, join)
+			failed = hold(c)
+		}
+		if failed == nil && join {
+			failed = setOption(c, unix.SO_REUSEPORT, 1)
 		}
 		return failed
 	})

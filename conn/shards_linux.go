@@ -60,8 +60,8 @@ func (s *linuxSockets) shard(i int) linuxPair {
 }
 
 // hold keeps datagrams from a socket that is not bound yet, until its filter
-// is detached. join lets it be bound to a port that is shared.
-func hold(c controller, join bool) error {
+// is detached.
+func hold(c controller) error {
 	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
 	var failed error
 	if err := c.Control(func(fd uintptr) {
@@ -69,10 +69,7 @@ func hold(c controller, join bool) error {
 	}); err != nil {
 		return net.ErrClosed
 	}
-	if failed != nil || !join {
-		return os.NewSyscallError("setsockopt", failed)
-	}
-	return setOption(c, unix.SO_REUSEPORT, 1)
+	return os.NewSyscallError("setsockopt", failed)
 }
 
 // setOption sets an option of SOL_SOCKET.

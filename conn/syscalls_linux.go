@@ -3,6 +3,7 @@ package conn
 import (
 	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +22,7 @@ type syscalls struct {
 	sendmmsg func(fd uintptr, msgs []mmsghdr) (int, unix.Errno)
 	release  func() string // of the kernel
 	listen   listener
+	steer    func(c controller, program []bpf.RawInstruction) error
 }
 
 var kernel = syscalls{
@@ -28,6 +30,7 @@ var kernel = syscalls{
 	sendmmsg: func(fd uintptr, msgs []mmsghdr) (int, unix.Errno) { return mmsg(unix.SYS_SENDMMSG, fd, msgs) },
 	release:  kernelRelease,
 	listen:   listenUDP,
+	steer:    steer,
 }
 
 // mmsg makes one of the two system calls. x/sys/unix has neither, so a pointer

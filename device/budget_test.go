@@ -152,10 +152,11 @@ func TestMemoryGoesBackAfterLoad(t *testing.T) {
 func TestBesideBudget(t *testing.T) {
 	const limiter, tunReader = 2 << 20, 1<<16 + 1<<10
 	spare := conn.SlotSize + maxMerged*(unsafe.Sizeof(inPacket{})+unsafe.Sizeof([]byte{}))
+	const small = receiveSlots * (asideSize + conn.SlotSize - conn.MessageSize + unsafe.Sizeof(inPacket{}) + unsafe.Sizeof([]byte{}))
 	sum := handshakeQueue*(unsafe.Sizeof(hsMessage{})+unsafe.Sizeof(&hsMessage{})) +
 		jobQueue*(unsafe.Sizeof(hsJob{})+unsafe.Sizeof(noise.OpenedInitiation{})) +
 		eventQueue*(unsafe.Sizeof(event{})+noise.InitiationSize) +
-		limiter + 2*spare + tunReader + unsafe.Sizeof(keepalives{})
+		limiter + 2*(spare+small) + tunReader + unsafe.Sizeof(keepalives{})
 	if rounded := sum + sum/8; rounded > besideBudget { // as the allocator may
 		t.Errorf("%d bytes, rounded up, not %d", rounded, besideBudget)
 	}

@@ -111,7 +111,7 @@ type Device struct {
 // on, also when New fails.
 func New(t tun.Device, n conn.Network, opts Options) (*Device, error) {
 	d := &Device{
-		log: opts.Logger, clock: opts.Clock, rand: opts.Rand, opts: opts, tun: t, network: n,
+		log: opts.Logger, clock: opts.Clock, rand: opts.Rand, opts: opts, tun: t, network: splitting(n),
 		handshakes: make(chan *hsMessage, handshakeQueue),
 		jobs:       make(chan hsJob, jobQueue),
 		events:     make(chan event, eventQueue),

@@ -41,14 +41,14 @@ type inBatch struct {
 }
 
 // newInBatch makes one; nil if the system has no memory.
-func newInBatch(slots int) *inBatch {
-	b := &inBatch{conn: conn.NewBatch(slots)}
-	if b.conn == nil {
+func newInBatch(slots int) *inBatch { return newInBatchOf(conn.NewBatch(slots), slots*maxMerged) }
+
+// newInBatchOf makes one that expects so many packets.
+func newInBatchOf(b *conn.Batch, packets int) *inBatch {
+	if b == nil {
 		return nil
 	}
-	b.packets = make([]inPacket, 0, slots*maxMerged)
-	b.writes = make([][]byte, slots*maxMerged)
-	return b
+	return &inBatch{conn: b, packets: make([]inPacket, 0, packets), writes: make([][]byte, packets)}
 }
 
 func (b *inBatch) free() { b.conn.Free() }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"time"
 
 	"culvert/conn"
 	"culvert/device/session"
@@ -27,23 +28,20 @@ type inbound struct {
 	hasher   noise.Hasher // checks mac1
 	load     load
 	rhythm   moderation
-	shift    shift
+	allowance
+	shift shift
 }
 
 // run receives until the socket is closed, or fails.
 func (in *inbound) run() {
 	defer in.load.end()
-	if in.spare = newInBatch(1); in.spare == nil {
+	if in.spare = in.newSpare(); in.spare == nil {
 		in.failed(errNoReceiveMemory)
 		return
 	}
 	defer in.end()
 	for {
-		if in.batch == nil || in.batch == in.spare {
-			if in.batch = in.d.inPool.get(); in.batch == nil {
-				in.batch = in.spare
-			}
-		}
+		in.takeBatch()
 		if err := in.receiver.Receive(in.batch.conn); err != nil {
 			if !errors.Is(err, net.ErrClosed) {
 				in.failed(err)
@@ -56,9 +54,35 @@ func (in *inbound) run() {
 		in.shift.note(waited)
 		packets := in.sort()
 		in.dispatch()
+		if pause := in.take(in.now, packets); pause > 0 && in.d.readerCounts.behind.Load() > 0 {
+			time.Sleep(pause)
+		}
 		if in.rhythm.note(in.now, packets, waited) && drained {
 			in.rhythm.pause()
 		}
+	}
+}
+
+// newSpare makes the spare batch. That of the reader of handshake messages is its only one, with small
+// slots: the budget is for packets.
+func (in *inbound) newSpare() *inBatch {
+	if in.most > 0 {
+		return newInBatchOf(conn.NewBatchOf(receiveSlots, asideSize), receiveSlots)
+	}
+	return newInBatch(1)
+}
+
+// takeBatch has a batch ready for the next receive.
+func (in *inbound) takeBatch() {
+	if in.batch != nil && in.batch != in.spare {
+		return
+	}
+	in.batch = in.spare
+	if in.most > 0 {
+		return
+	}
+	if b := in.d.inPool.get(); b != nil {
+		in.batch = b
 	}
 }
 

@@ -116,7 +116,8 @@ func (c *controller) swap(s conn.Sockets) (conn.Sockets, *receivers) {
 	close(*c.d.raised.Swap(new(make(chan struct{}))))
 	c.receive = new(receivers)
 	for i, r := range s.Receivers() {
-		in := &inbound{d: c.d, shard: i, receiver: r, of: c.receive, load: c.d.newLoad(), rhythm: c.d.newModeration()}
+		in := &inbound{d: c.d, shard: i, receiver: r, of: c.receive, load: c.d.newLoad(), rhythm: c.d.newModeration(), allowance: c.d.newAllowance(r)}
+		in.load.aside = in.most > 0
 		c.receive.running.Go(func() { scrub.Run(in.run) })
 	}
 	return old, readers

@@ -12,14 +12,15 @@ import "sync/atomic"
 type load struct {
 	workers bool // there are workers
 	always  bool // for tests: hand over whatever the load
+	aside   bool // the reader's work is nobody's measure
 	streak  int
 	on      bool
 	counts  *readerCounts // of the device
 }
 
-// readerCounts are how many readers there are, and how many of them hand over
-// to the workers now.
-type readerCounts struct{ reading, handing atomic.Int32 }
+// readerCounts are how many readers there are, how many of them (but those of handshakes) are behind, and
+// how many hand over to the workers now.
+type readerCounts struct{ reading, behind, handing atomic.Int32 }
 
 // newLoad is that of a reader which is about to run.
 func (d *Device) newLoad() load {
@@ -55,14 +56,17 @@ func (l *load) set(on bool) {
 		return
 	}
 	l.on = on
+	change := int32(-1)
+	if on {
+		change = 1
+	}
+	if !l.aside {
+		l.counts.behind.Add(change)
+	}
 	if !l.workers {
 		return
 	}
-	if on {
-		l.counts.handing.Add(1)
-	} else {
-		l.counts.handing.Add(-1)
-	}
+	l.counts.handing.Add(change)
 }
 
 // parallel says whether to hand the batch in hand to the workers.

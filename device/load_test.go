@@ -86,3 +86,31 @@ func TestHonestPeerGetsThroughFlood(t *testing.T) {
 		}
 	})
 }
+
+// A reader that is behind is counted, with workers or without, until it is not any more or ends;
+// one of handshakes is not.
+func TestBehindIsCounted(t *testing.T) {
+	for _, c := range []struct {
+		workers, aside bool
+		want           int32
+	}{{false, false, 1}, {true, false, 1}, {false, true, 0}, {true, true, 0}} {
+		counts := &readerCounts{}
+		l := load{workers: c.workers, aside: c.aside, counts: counts}
+		note := func(drained bool) {
+			for range fullDrains {
+				l.note(drained)
+			}
+		}
+		note(false)
+		if got := counts.behind.Load(); got != c.want {
+			t.Errorf("%+v: %d are behind", c, got)
+		}
+		if note(true); counts.behind.Load() != 0 {
+			t.Errorf("%+v: still behind", c)
+		}
+		note(false)
+		if l.set(false); counts.behind.Load() != 0 {
+			t.Errorf("%+v: behind, and it has ended", c)
+		}
+	}
+}
