@@ -176,6 +176,11 @@ func (s *linuxSockets) Stats() Stats {
 		st.GSO = st.GSO || sock.gso.On()
 		st.GRO = st.GRO || sock.gro.On()
 		st.NoGSODestinations += len(sock.gso.states("")) - 1
+		st.ReceiveFull += sock.drops()
+		return nil
+	})
+	s.aside.each(func(sock *linuxSocket) error {
+		st.AsideFull += sock.drops()
 		return nil
 	})
 	return st

@@ -49,6 +49,11 @@ type Stats struct {
 	ReceiveErrors uint64 `json:"receive_errors"` // calls that failed: ICMP errors, no memory
 	Truncated     uint64 `json:"truncated"`      // messages dropped because they or their control data were cut
 
+	// ReceiveFull and AsideFull are what the kernel dropped because those before it had not been read;
+	// AsideFull of what was split off ([Splitter]). Linux only, from 4.12 on.
+	ReceiveFull uint64 `json:"receive_full"`
+	AsideFull   uint64 `json:"aside_full"`
+
 	Sent       uint64 `json:"sent"`
 	SendCalls  uint64 `json:"send_calls"`  // system calls that sent or failed
 	SendErrors uint64 `json:"send_errors"` // runs that ended with Err

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"syscall"
@@ -122,5 +123,27 @@ func noMore(sockets int) listener {
 			return nil, unix.EMFILE
 		}
 		return listenUDP(f, port, setup)
+	}
+}
+
+// What one kind of datagram cannot be taken of is counted, and leaves the other kind its buffer.
+func TestSplitBuffers(t *testing.T) {
+	s := listenSplit(t, Options{})
+	from := mustListen(t, NewLinux(Options{}))
+	s.(*linuxSockets).each(func(sock *linuxSocket) error { return setOption(sock.raw, unix.SO_RCVBUF, 8<<10) })
+	s.(*linuxSockets).aside.each(func(sock *linuxSocket) error { return setOption(sock.raw, unix.SO_RCVBUF, 8<<10) })
+	stats := s.(*linuxSockets).Stats
+	send := func(first byte) {
+		for range 200 {
+			data := bytes.Repeat([]byte{first}, 100)
+			mustSend(t, from, Run{Data: data, Segment: len(data), To: &Endpoint{Remote: loopback(ipv4, s.Port())}})
+		}
+	}
+	if send(1); stats().AsideFull == 0 || stats().ReceiveFull != 0 {
+		t.Errorf("after junk: %+v", stats())
+	}
+	aside := stats().AsideFull
+	if send(mainByte); stats().AsideFull != aside || stats().ReceiveFull == 0 {
+		t.Errorf("after packets: %+v", stats())
 	}
 }

@@ -45,3 +45,15 @@ func mmsg(trap, fd uintptr, msgs []mmsghdr) (int, unix.Errno) {
 	}
 	return int(n), 0
 }
+
+// drops is how many datagrams the kernel has dropped because the receive buffer was full; 0 where
+// it does not tell.
+func (s *linuxSocket) drops() (n uint64) {
+	var info [unix.SK_MEMINFO_VARS]uint32
+	size := uint32(unsafe.Sizeof(info))
+	s.raw.Control(func(fd uintptr) {
+		unix.RawSyscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		n = uint64(info[unix.SK_MEMINFO_DROPS])
+	})
+	return n
+}
