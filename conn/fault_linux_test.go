@@ -239,7 +239,7 @@ func TestFullBufferIsWaitedFor(t *testing.T) {
 }
 
 func TestLostSourceIsLeftAway(t *testing.T) {
-	for _, errno := range []unix.Errno{unix.EINVAL, unix.EADDRNOTAVAIL, unix.ENETUNREACH} {
+	for _, errno := range []unix.Errno{unix.EINVAL, unix.EADDRNOTAVAIL, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENODEV} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
 			gone := netip.MustParseAddr("198.51.100.1")
 			k := &fakeKernel{rule: func(m sentMessage) unix.Errno {

@@ -63,6 +63,7 @@ func TestSendFaults(t *testing.T) {
 		noBuffers    uint64
 		blocked      uint64
 		fallbacks    uint64
+		broken       bool // the error says that the socket is
 	}
 	for _, c := range []struct {
 		errno unix.Errno
@@ -92,6 +93,11 @@ func TestSendFaults(t *testing.T) {
 		{unix.EPERM, always, outcome{lost: 2}},
 		{unix.ENETUNREACH, once, outcome{lost: 1}},
 		{unix.ENETUNREACH, always, outcome{lost: 2}},
+		{unix.EHOSTUNREACH, once, outcome{lost: 1}},
+		{unix.EACCES, always, outcome{lost: 2}}, {unix.EHOSTUNREACH, always, outcome{lost: 2}}, {unix.EADDRNOTAVAIL, always, outcome{lost: 2}},
+		{unix.ENETDOWN, always, outcome{lost: 2}}, {unix.ENODEV, always, outcome{lost: 2}}, {unix.EDESTADDRREQ, always, outcome{lost: 2}},
+		{unix.EFAULT, always, outcome{lost: 2}}, {unix.EOPNOTSUPP, always, outcome{lost: 2}}, {unix.ENFILE, always, outcome{lost: 2}},
+		{unix.EBADF, always, outcome{lost: 2, broken: true}}, {unix.ENOTSOCK, always, outcome{lost: 2, broken: true}}, {unix.EPIPE, always, outcome{lost: 2, broken: true}},
 		{0, once, outcome{noBuffers: 1}},
 		{0, always, outcome{lost: 2, noBuffers: 2}},
 	} {
@@ -119,6 +125,7 @@ func TestSendFaults(t *testing.T) {
 						t.Errorf("run %d, with which nothing is wrong: %v", i, r.Err)
 					case r.To == peer1 && r.Err != nil:
 						got.lost++
+						got.broken = Broken(r.Err)
 						if r.Err != c.errno && c.errno != 0 {
 							t.Errorf("run %d: %v", i, r.Err)
 						}

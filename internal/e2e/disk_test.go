@@ -64,6 +64,9 @@ func TestStateDirectoryFails(t *testing.T) {
 					text, err := os.ReadFile(filepath.Join(disk, "state", p.left.WG+".stamp"))
 					return err == nil && len(text) == 25
 				})
+				if files, err := os.ReadDir(filepath.Join(disk, "state")); err != nil || len(files) != 1 {
+					t.Errorf("what failed is left: %v, %v", files, err)
+				}
 			}
 			must(t, p.left.Daemon.Signal(syscall.SIGTERM))
 			endsWell(t, p.left)
