@@ -125,7 +125,7 @@ const SlotSize = MessageSize + 1<<10
 func NewBatch(n int) *Batch { return NewBatchOf(n, MessageSize) }
 
 // NewBatchOf is NewBatch with room for messages of so many bytes; larger ones are truncated, so
-// dropped. It is for receivers that are [Aside], which do not merge datagrams.
+// dropped. It is for receivers that are [Aside]: what is merged to more than that is a flood.
 func NewBatchOf(n, size int) *Batch {
 	mem := pages.Get(n * size)
 	if mem == nil {

@@ -14,6 +14,9 @@ import (
 // instructions tells the kernel which of them a datagram is for (SO_ATTACH_REUSEPORT_CBPF, Linux 4.5). The
 // first socket is bound as always, without SO_REUSEPORT, so it fails if anybody has the port. Where
 // that cannot be had, and with Options.Queues, all stays as it was.
+//
+// Both have UDP GRO, or neither: the kernel merges datagrams before it runs the program (udp_gro_receive), and
+// asks a socket that it chooses by a hash whether it may.
 func (n *linuxNetwork) Split(first byte) Network {
 	c := *n
 	c.split = &first
@@ -49,7 +52,6 @@ func (n *linuxNetwork) splitOff(s *linuxSockets, mark uint32) (err error) {
 			return nil, err
 		}
 		second.aside = true
-		second.raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 0) }) // there may be none
 		return second, n.sys.steer(first.raw, program)
 	}
 	if s.aside.v4, err = join(s.v4); err != nil {

@@ -31,6 +31,12 @@ func TestSplit(t *testing.T) {
 		if aside := r.(Aside).Aside(); aside != (i >= 2) {
 			t.Errorf("receiver %d: aside %v", i, aside)
 		}
+		r.(*linuxReceiver).sock.raw.Control(func(fd uintptr) {
+			// Before Linux 5.12 it cannot be read back.
+			if gro, err := unix.GetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO); err == nil && gro == 0 {
+				t.Errorf("receiver %d is without UDP GRO", i)
+			}
+		})
 	}
 	ch, ended := receiveAll(s)
 	for i, f := range []family{ipv4, ipv6} {
