@@ -59,6 +59,7 @@ func (k *keys) addInitiator(now Time, kp *noise.Keypair, out *Actions) {
 		k.previous, k.next = k.next, slot{}
 		k.current.retire(out)
 	case k.previous.heard:
+		k.previous.heard = false // from now on the other side sends with kp
 		k.current.retire(out)
 	default:
 		k.previous.retire(out)

@@ -87,6 +87,7 @@ func (m *model) response(now Time, index uint32, o *outcome) {
 	} else if !m.previous.heard {
 		m.previous = m.current
 	}
+	m.previous.heard = false
 	m.next = modelKey{}
 	m.current = modelKey{index: index, born: now, initiator: true}
 	m.t4 = now.Add(specZero)
