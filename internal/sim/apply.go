@@ -186,7 +186,7 @@ func (p *peer) server() netip.AddrPort {
 // heal ends all troubles.
 func (w *world) heal() {
 	for _, p := range w.paths {
-		p.cut, p.quality = false, quality{delay: 10 * time.Millisecond}
+		p.mend()
 	}
 	for _, n := range w.nodes {
 		n.drain(1 << 30)
@@ -201,6 +201,7 @@ func (w *world) heal() {
 		w.settle()
 	}
 	for _, n := range w.nodes {
+		n.regainKey()
 		n.restore()
 	}
 	w.calm = true

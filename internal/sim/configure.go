@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -14,6 +15,9 @@ func (w *world) applyConfig(e *event, a, b *node) {
 	switch e.kind {
 	case evKey:
 		w.changeKey(e, a)
+		return
+	case evNoKey:
+		w.dropKey(e, a)
 		return
 	case evPort:
 		a.port += uint16(1 + e.n%3)
@@ -64,8 +68,34 @@ func (w *world) applyConfig(e *event, a, b *node) {
 	}
 }
 
+// dropKey takes a node's private key away for a while.
+func (w *world) dropKey(e *event, a *node) {
+	if a.keyless {
+		return
+	}
+	for _, p := range a.peers {
+		p.voided()
+	}
+	a.set("private_key=%s\n", strings.Repeat("0", 64))
+	a.keyless = true
+	w.follow(e.d, a.regainKey)
+}
+
+// regainKey gives it back.
+func (n *node) regainKey() {
+	if !n.keyless {
+		return
+	}
+	n.keyless = false
+	for _, p := range n.peers {
+		p.voided()
+	}
+	n.set("private_key=%s\n", hex.EncodeToString(n.priv[:]))
+}
+
 // changeKey gives a node another private key, and tells its peers a little later.
 func (w *world) changeKey(e *event, a *node) {
+	a.keyless = false
 	a.newKey()
 	for _, p := range a.peers {
 		p.voided()
@@ -116,6 +146,9 @@ func (w *world) move(e *event, a *node, p *peer) {
 
 // same tells the node what it has already.
 func (n *node) same() {
+	if n.keyless {
+		return
+	}
 	text := "private_key=" + hex.EncodeToString(n.priv[:]) + "\nlisten_port=" + itoa(int(n.port)) + "\n"
 	for _, p := range n.peers {
 		if p.present {

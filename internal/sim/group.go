@@ -56,11 +56,19 @@ func (g *group) takes(a arrival) bool {
 
 // inject has a packet of f sent.
 func (n *node) inject(f *flow) {
-	if l := len(n.queue); l > 0 && len(n.queue[l-1].packets) > 0 && len(n.queue[l-1].packets) < maxPackets {
+	if l := len(n.queue); l > 0 && n.queue[l-1].takesPacket(n.shard(f)) {
 		n.queue[l-1].packets = append(n.queue[l-1].packets, f)
 		return
 	}
 	n.queue = append(n.queue, group{packets: []*flow{f}})
+}
+
+// shard is the TUN queue that a flow of n is in.
+func (n *node) shard(f *flow) int { return f.id % n.plan.shards }
+
+// takesPacket reports whether a packet in that queue of the TUN may come with what is in g.
+func (g *group) takesPacket(shard int) bool {
+	return len(g.packets) > 0 && len(g.packets) < maxPackets && g.packets[0].from.shard(g.packets[0]) == shard
 }
 
 // takeGroup gives the node the next group; false if there is none.
@@ -85,7 +93,7 @@ func (n *node) send(f *flow) {
 	p := packet{sent: n.w.now()}
 	p.peer = n.lookup(f.dst.Addr())
 	f.packets = append(f.packets, p)
-	if !n.tun.Send(f.packet(seq)) {
+	if !n.tun.SendQueue(n.shard(f), f.packet(seq)) {
 		n.w.say(n, "tun is down: flow %d #%d is lost", f.id, seq)
 		return
 	}
@@ -133,6 +141,9 @@ func (n *node) arrived(a *arrival, kind noise.MessageType, size int) {
 	} else {
 		n.heard[int(a.serial)%64] = *a
 	}
+	if a.kind == noise.TypeInitiation && n.w.now() >= n.w.plan.calm && !a.corrupted && !a.forged && !a.reached {
+		n.unanswered = append(n.unanswered, a.sent)
+	}
 	if p := n.peerOf(a.from); p != nil {
 		p.heardFrom(a)
 	}
@@ -159,8 +170,14 @@ func (p *progress) arrived(serial uint64, n *node) {
 }
 
 // endGroup is called when a node is done with a group: what is disordered within it
-// has come out.
+// has come out, and what was to be answered at once is answered.
 func (n *node) endGroup() {
+	for _, s := range n.unanswered {
+		if s.answered == 0 {
+			n.w.fail(n, "does not answer an initiation of %s, though all is well", s.from.name)
+		}
+	}
+	n.unanswered = n.unanswered[:0]
 	if n.slow {
 		return
 	}

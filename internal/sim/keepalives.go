@@ -51,7 +51,7 @@ func (p *peer) ages(now clock.Time) (ages []time.Duration) {
 func (w *world) checkTimers() {
 	w.checkArrived()
 	for _, n := range w.nodes {
-		if !n.up {
+		if !n.up || n.keyless {
 			continue
 		}
 		now := n.now()

@@ -40,6 +40,7 @@ type node struct {
 	nat        *nat // nil: none
 	moves      int  // times it got other addresses
 	up         bool
+	keyless    bool         // it has no private key
 	slow       bool         // what it delivers is taken now and then
 	refusing   atomic.Int32 // sends fail while it is not 0
 	tunFailing atomic.Int32 // and writes to the TUN
@@ -48,6 +49,7 @@ type node struct {
 	heard      []arrival // some of what arrived, to be replayed
 
 	disordered []*progress // of flows to here, in the group in hand
+	unanswered []*sent     // initiations in the group in hand, when all is well
 	queue      []group     // what it is given at this instant, one after the other
 	tally      tally
 }
@@ -57,8 +59,10 @@ func newNode(w *world, id int, p nodePlan) *node {
 	n := &node{w: w, id: id, name: nodeName(id), plan: p, port: 51820, up: true}
 	n.tun = tuntest.NewUp(1420)
 	n.tun.SetDepth(p.depth)
+	n.tun.SetQueues(p.shards)
 	n.address()
 	n.host = w.net.Host(n.addrs...)
+	n.host.SetShards(p.shards)
 	w.byHost[n.host] = n
 	n.clock = &skewed{base: time.Now()}
 	n.newKey()

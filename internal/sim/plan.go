@@ -26,6 +26,7 @@ const (
 	evAdd                   // and adds it again
 	evMove                  // a gives an allowed IP of its peer b to its peer n
 	evKey                   // a changes its private key; peers follow after d
+	evNoKey                 // a has no private key, for d
 	evPort                  // a changes its port; peers follow after d
 	evPSK                   // a and b change their preshared key, b after d
 	evKeepalive             // a gives its peer b a persistent keepalive of n seconds
@@ -43,7 +44,7 @@ const (
 )
 
 var kindNames = [kinds]string{"flow", "spoof", "nowhere", "link", "cut", "isolate", "mend", "rebind", "sleep", "wall", "down", "up",
-	"remove", "add", "move", "key", "port", "psk", "keepalive", "same", "badset", "refuse", "tunfails", "slow", "mtu", "replay", "forge", "get", "heal"}
+	"remove", "add", "move", "key", "nokey", "port", "psk", "keepalive", "same", "badset", "refuse", "tunfails", "slow", "mtu", "replay", "forge", "get", "heal"}
 
 func (k kind) String() string { return kindNames[k] }
 
@@ -66,6 +67,7 @@ type plan struct {
 	seed   uint64
 	top    *topology
 	events []event
+	begin  time.Duration // of troubles
 	heal   time.Duration // when all is well again
 	calm   time.Duration // from when on every packet has to arrive
 	end    time.Duration
@@ -80,7 +82,10 @@ const recovery = 30 * time.Second
 func drawPlan(seed uint64, nodes int) *plan {
 	r := rand.New(rand.NewPCG(seed, 1))
 	p := &plan{seed: seed, top: drawTopology(r, nodes)}
-	p.heal = between(r, time.Minute, 5*time.Minute)
+	if r.IntN(4) == 0 {
+		p.drawLonely(r)
+	}
+	p.heal = p.begin + between(r, time.Minute, 5*time.Minute)
 	p.calm = p.heal + recovery
 	p.end = p.calm + pick(r, 150*time.Second, 200*time.Second, 400*time.Second)
 	p.drawTraffic(r)
@@ -94,11 +99,26 @@ func drawPlan(seed uint64, nodes int) *plan {
 
 func (p *plan) add(e event) { p.events = append(p.events, e) }
 
+// drawLonely draws a beginning in which a node has something to send, reaches nobody and
+// after a while has to give up.
+func (p *plan) drawLonely(r *rand.Rand) {
+	p.begin = 210 * time.Second
+	a := r.IntN(len(p.top.nodes))
+	p.add(event{kind: evIsolate, a: a})
+	for _, e := range p.top.edges {
+		if e.a == a || e.b == a {
+			p.add(event{at: between(r, 0, 8*time.Second), kind: evFlow, a: e.a, b: e.b, n: 1})
+			p.add(event{at: between(r, 0, 8*time.Second), kind: evFlow, a: e.b, b: e.a, n: 1})
+		}
+	}
+	p.add(event{at: p.begin, kind: evMend, a: a})
+}
+
 // drawTraffic draws packets for the time of trouble.
 func (p *plan) drawTraffic(r *rand.Rand) {
 	for _, e := range p.top.edges {
 		for range 2 + r.IntN(6) {
-			f := event{at: between(r, 0, p.heal), kind: evFlow, a: e.a, b: e.b, n: 1 + r.IntN(40),
+			f := event{at: between(r, p.begin, p.heal), kind: evFlow, a: e.a, b: e.b, n: 1 + r.IntN(40),
 				d: pick(r, 0, 3*time.Millisecond, 50*time.Millisecond, 700*time.Millisecond, 4*time.Second, 11*time.Second)}
 			if r.IntN(2) == 0 {
 				f.a, f.b = f.b, f.a
@@ -125,7 +145,7 @@ func (p *plan) drawCalm(r *rand.Rand) {
 
 // drawTrouble draws one thing that goes wrong or is changed, and often its end.
 func (p *plan) drawTrouble(r *rand.Rand) {
-	e := event{at: between(r, 0, p.heal), kind: kind(int(evSpoof) + r.IntN(int(evHeal-evSpoof)))}
+	e := event{at: between(r, p.begin, p.heal), kind: kind(int(evSpoof) + r.IntN(int(evHeal-evSpoof)))}
 	edge := pick(r, p.top.edges...)
 	e.a, e.b = edge.a, edge.b
 	if r.IntN(2) == 0 {
@@ -157,7 +177,7 @@ func (p *plan) drawTrouble(r *rand.Rand) {
 	case evRemove:
 		until.kind = evAdd
 		p.add(until)
-	case evKey, evPort, evPSK:
+	case evKey, evNoKey, evPort, evPSK:
 		e.d = between(r, time.Millisecond, 20*time.Second)
 	case evKeepalive:
 		e.n = pick(r, 0, 1, 7, 25, 60, 90)

@@ -38,6 +38,9 @@ func (w *world) observe(s *sent) {
 	if !n.up {
 		w.fail(n, "sends %s while its link is down", s.describe())
 	}
+	if n.keyless {
+		w.fail(n, "sends %s though it has no private key", s.describe())
+	}
 	w.stats.Sent[s.describe0()]++
 	switch s.kind {
 	case noise.TypeInitiation:

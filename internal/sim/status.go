@@ -26,6 +26,9 @@ func (n *node) configuration() (lines []string) {
 // checkGet compares what the node says of itself with what it has been told, and of
 // what it has sent with what was seen.
 func (n *node) checkGet() {
+	if s := n.dev.Stats(); s.Memory > s.Budget {
+		n.w.fail(n, "holds %d bytes of %d", s.Memory, s.Budget)
+	}
 	told := map[string]*peer{}
 	for _, p := range n.peers {
 		if p.present {
@@ -77,6 +80,9 @@ func (n *node) saysOf(p *peer, key string) (value string, known bool) {
 	case "listen_port":
 		return fmt.Sprint(n.port), true
 	case "private_key":
+		if n.keyless {
+			return "", false
+		}
 		return hex.EncodeToString(n.priv[:]), true
 	}
 	if p == nil {

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"time"
+
+	"culvert/device"
 )
 
 // A topology is what a seed makes before anything happens: nodes, who is whose peer,
@@ -25,6 +27,7 @@ type nodePlan struct {
 	budget           int64
 	depth            int // packets that the system keeps of what the device wrote
 	keepalive        int // that its peers are given, in seconds
+	shards           int // TUN queues, and sockets of each family
 }
 
 // edge is two nodes that know each other; b is a server.
@@ -49,7 +52,8 @@ func drawTopology(r *rand.Rand, n int) *topology {
 		p.nat = !p.server && r.IntN(2) == 0
 		p.six = p.six && !p.nat
 		p.workers = pick(r, -1, -1, 2)
-		p.budget = pick(r, 0, int64(4<<20))
+		p.shards = pick(r, 1, 1, 1, 2)
+		p.budget = pick(r, 0, int64(p.shards)*device.MinBudget)
 		p.prefixes = drawPrefixes(r, i)
 		t.nodes = append(t.nodes, p)
 	}

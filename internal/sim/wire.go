@@ -50,7 +50,7 @@ func (w *world) path(from, to *node) *path {
 
 // mend makes a path one that delivers everything, in order.
 func (p *path) mend() {
-	p.cut, p.quality = false, quality{delay: time.Duration(1+p.rand.IntN(40)) * time.Millisecond}
+	p.cut, p.quality = false, quality{delay: time.Duration(pick(p.rand, 1, 8, 20, 40, 110, 250)) * time.Millisecond}
 }
 
 func (p *path) chance(rate float64) bool { return rate > 0 && p.rand.Float64() < rate }
