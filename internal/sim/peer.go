@@ -31,6 +31,7 @@ type peer struct {
 	series     int                     // initiations since
 	initiated  clock.Time              // last initiation
 	initiatedW time.Duration           // the same on the world's clock
+	crossedW   time.Duration           // when initiations of both crossed last, on the world's clock
 	shaken     clock.Time              // last handshake message sent
 	lastSent   clock.Time              // last authentic message of the instants before this one
 	sentNow    clock.Time              // last one

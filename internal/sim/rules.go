@@ -104,7 +104,17 @@ func (w *world) initiation(s *sent) {
 	p.initiated, p.initiatedW, p.shaken, p.free, p.waiting = now, w.now(), now, false, 0
 	p.series++
 	p.sends(false)
+	w.crossed(p)
 	w.register(n, senderIndex(s.Data), &half{peer: p, init: s})
+}
+
+// crossed notes initiations of both sides that are on the way at the same time. When both
+// have been renewed, what was on its way with the key before may be lost: there are three
+// places for keys, and that would be the fourth (device/session, key slots).
+func (w *world) crossed(p *peer) {
+	if q := p.other.peerOf(p.of); q != nil && q.initiated != 0 && w.now()-q.initiatedW < time.Second {
+		p.crossedW, q.crossedW = w.now(), w.now()
+	}
 }
 
 // initiationDue has the rules of T1, REKEY_TIMEOUT and giving up.

@@ -14,6 +14,7 @@ type Stats struct {
 	Virtual   time.Duration
 	Packets   int // given to TUNs
 	Delivered int // come out of TUNs
+	Excused   int // that may be lost, as handshakes of both sides crossed
 	Datagrams int
 	Sent      map[string]int    // by kind
 	Drops     map[string]uint64 // by reason
@@ -30,6 +31,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Virtual += o.Virtual
 	s.Packets += o.Packets
 	s.Delivered += o.Delivered
+	s.Excused += o.Excused
 	s.Datagrams += o.Datagrams
 	for k, n := range o.Sent {
 		s.Sent[k] += n
