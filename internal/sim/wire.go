@@ -88,14 +88,14 @@ func (w *world) collect() {
 	for _, d := range w.net.Take() {
 		all = append(all, &sent{Datagram: d, from: w.byHost[d.Host], kind: noise.Classify(d.Data)})
 	}
-	if w.faults.sends != nil && !w.over {
-		all = w.faults.sends(all)
-	}
 	// Stable: what cannot be told apart from outside stays in the order of sending, which
 	// within a flow is that of its packets.
 	slices.SortStableFunc(all, func(a, b *sent) int {
 		return cmp.Or(cmp.Compare(a.from.id, b.from.id), a.To.Compare(b.To), cmp.Compare(a.kind, b.kind), cmp.Compare(len(a.Data), len(b.Data)))
 	})
+	if w.faults.sends != nil && !w.over {
+		all = w.faults.sends(all)
+	}
 	for _, s := range all {
 		w.serial++
 		s.serial = w.serial
