@@ -204,6 +204,7 @@ func (c *controller) setPrivateKey(k *config.PrivateKey) {
 	for p := range c.peers.all {
 		var out session.Actions
 		p.epoch++
+		p.forgetShared()
 		for _, k := range p.keypairs() {
 			if k != nil {
 				k.barred.Store(true)

@@ -119,7 +119,7 @@ func TestStaticSharedIsComputedOnce(t *testing.T) {
 		p.a.configure(&config.Update{HasPrivateKey: true, PrivateKey: config.PrivateKey{9}})
 		p.a.send(p.a.packet4(p.b, "x"))
 		synctest.Wait()
-		if r := remote(); r.id != p.a.d.identity.Load() || r.Shared == shared {
+		if r := remote(); r == nil || r.id != p.a.d.identity.Load() || r.Shared == shared {
 			t.Error("not computed for another private key")
 		}
 	})

@@ -101,6 +101,31 @@ func (p *peer) publish(old, r *remote) {
 	}
 }
 
+// forgetShared takes away the static-static secret, which was computed with a private key that is no longer ours.
+func (p *peer) forgetShared() {
+	for {
+		r := p.holdRemote()
+		if r == nil {
+			return
+		}
+		var fresh *remote
+		if !r.PSK.IsZero() {
+			fresh = newRemote(p)
+			copy(fresh.PSK[:], r.PSK[:])
+		}
+		done := r.id == nil
+		if !done && p.remote.CompareAndSwap(r, fresh) {
+			done = true
+			r.release() // p's
+		} else {
+			fresh.release()
+		}
+		if r.release(); done { // else it was replaced meanwhile
+			return
+		}
+	}
+}
+
 // presharedKey copies the one set; zeros if none is.
 func (p *peer) presharedKey(to *config.PresharedKey) {
 	clear(to[:])

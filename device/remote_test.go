@@ -52,6 +52,7 @@ func TestSecretsOfPeersAreWiped(t *testing.T) {
 					p.a.configure(preshared(p.b, 1))
 					p.b.configure(preshared(p.a, 1))
 					p.connect()
+					p.a.status(p.b) // which looks at the preshared key
 					r := p.a.peer(p.b).holdRemote()
 					if r == nil || r.gone() || r.refs.Load() != 2 {
 						t.Fatal("nobody but the peer should hold its secrets now, and they should be there")
@@ -244,4 +245,56 @@ func (f *failsAfter) Read(b []byte) (int, error) {
 	}
 	f.n -= len(b)
 	return f.r.Read(b)
+}
+
+// A static-static secret that a worker has computed with a private key that is replaced meanwhile is kept by nobody; the
+// preshared key stays.
+func TestSharedOfAnotherPrivateKey(t *testing.T) {
+	for _, psk := range []byte{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPair(t, Options{})
+			p.a.configure(preshared(p.b, psk))
+			to, d := p.a.peer(p.b), p.a.d
+			w := &shaker{d: d, id: d.holdIdentity()}
+			s := &shake{peer: to, done: true}
+			w.remoteOf(s)
+			w.dhs.Compute()
+			r := s.remote
+			p.a.configure(&config.Update{HasPrivateKey: true, PrivateKey: config.PrivateKey{9}})
+			w.finish(s)
+			w.shakes[0], w.n = *s, 1
+			w.end()
+			if !r.gone() {
+				t.Errorf("it is left, held %d times", r.refs.Load())
+			}
+			var k config.PresharedKey
+			if to.presharedKey(&k); k != (config.PresharedKey{psk}) {
+				t.Error("the preshared key is lost")
+			}
+		})
+	}
+}
+
+// The secret of cookies is wiped with the private key that it goes with, and by Close.
+func TestCookieSecretIsWiped(t *testing.T) {
+	for name, retire := range map[string]func(p *pair){
+		"another private key": func(p *pair) {
+			p.a.configure(&config.Update{HasPrivateKey: true, PrivateKey: config.PrivateKey{9}})
+		},
+		"closed": func(p *pair) { p.a.d.Close() },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPair(t, Options{})
+			p.a.underLoad()
+			p.lan.inject(nowhere, p.a.outer, 0, newForger(t, p.b.key, p.a).initiation())
+			synctest.Wait()
+			secret := reflect.ValueOf(p.a.d.gate.cookies).Elem().FieldByName("secret")
+			if secret.IsZero() {
+				t.Fatal("no cookie was made: the test tests nothing")
+			}
+			if retire(p); !secret.IsZero() {
+				t.Errorf("%s: it is left", name)
+			}
+		})
+	}
 }

@@ -294,7 +294,10 @@ func (w *shaker) refuse(s *shake, why Reason) {
 // finish passes what was opened or built on to the controller.
 func (w *shaker) finish(s *shake) {
 	if s.fresh {
-		s.peer.publish(s.old, s.remote) // what is not published the next one computes again
+		s.peer.publish(s.old, s.remote)  // what is not published the next one computes again
+		if w.d.identity.Load() != w.id { // setPrivateKey may have looked before
+			s.peer.forgetShared()
+		}
 	}
 	switch {
 	case s.done:
