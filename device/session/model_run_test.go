@@ -4,7 +4,9 @@ import (
 	"hash/maphash"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestModel plays random sequences: the same ones each time, and half as many
@@ -114,5 +116,45 @@ func TestShrink(t *testing.T) {
 	})
 	if !slices.Equal(got, []step{one, two}) {
 		t.Errorf("%v is left, want %v and %v", got, one, two)
+	}
+}
+
+// Corners that random sequences come by too rarely.
+func TestModelCorners(t *testing.T) {
+	for name, play := range map[string]func(p *player){
+		"a key that dies before it is confirmed": func(p *player) {
+			p.step(step{5, 2}) // an initiation comes
+			p.now, p.asleep = p.now.Add(specReject), true
+			p.spurious(29) // Confirmed of the last index
+		},
+		"giving up while a keepalive is owed": func(p *player) {
+			p.step(step{5, 2})
+			p.arrive(7) // a keepalive on the last index confirms the session
+			p.need(ConfigChanged)
+			for p.work(); p.models[0].retries+1 < specTries; {
+				p.wait(p.now.Add(time.Second))
+			}
+			p.arrive(4) // data on the index before that of the initiation
+			if p.models[0].t2 != p.now {
+				p.failf("nothing is owed")
+			}
+			p.now, p.asleep = p.now.Add(specKeepalive), true
+			p.wait(p.now)
+			if p.got.note != GaveUp {
+				p.failf("nothing was given up")
+			}
+		},
+	} {
+		p := newPlayer(1)
+		p.telling = true
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					t.Errorf("%s: %v\n%s", name, r, strings.Join(p.lines, "\n"))
+				}
+			}()
+			p.link(true)
+			play(p)
+		}()
 	}
 }
