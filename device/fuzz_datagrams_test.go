@@ -303,10 +303,14 @@ func dgSeeds() [][]byte {
 	rec := func(op, tos byte, b ...byte) []byte { return append([]byte{op, tos, byte(len(b))}, b...) }
 	zeros := make([]byte, 148)
 	transport := append([]byte{4, 0, 0, 0}, zeros[:60]...)
+	four := []byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1} // whole headers and no more
+	six := append([]byte{0x60, 0, 0, 0, 0, 0, 59, 64, 0xfd}, zeros[:31]...)
+	six[23], six[24], six[39] = 2, 0xfd, 1
 	return [][]byte{
 		rec(0, 0), rec(0, 0, transport...), rec(1, 0, append([]byte{1}, zeros[:147]...)...),
 		rec(1, 0, append([]byte{2}, zeros[:91]...)...), rec(1, 0, append([]byte{3}, zeros[:63]...)...),
 		rec(2, 0, zeros[:40]...), rec(2, 0, bytes.Repeat([]byte{255}, 40)...),
+		rec(3, 0, four...), rec(3, 0, four[:19]...), rec(3, 0, six...), rec(3, 0, six[:39]...), rec(4, 0, 3, 42), rec(4, 0, 3, 32), rec(4, 0, 3, 51),
 		rec(3, 0), rec(3, 0, zeros[:16]...), rec(3, 0, 0x45), rec(3, 0, bytes.Repeat([]byte{0x60}, 40)...),
 		rec(4, 0), rec(4, 3), rec(4, 3, 1, 2), rec(4, 1, 1, 2), rec(4, 0, 15, 9), rec(4, 0, 3, 200), rec(4, 0, 2, 255, 3, 255), rec(4, 0, 0, 1),
 		rec(5, 0), rec(5, 3), rec(5, 3, 1, 0x20), rec(5, 1, 1, 0x20), rec(5, 0, 23, 9), rec(5, 0, 4, 255, 5, 255), rec(5, 0, 5, 1),
