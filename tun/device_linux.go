@@ -74,22 +74,11 @@ func Create(name string, mtu int, opts Options) (Device, error) {
 // interface with a write of nothing, which tells up from down no longer on
 // new kernels, and stay in the namespace where it was made.
 func detach(made wgtun.Device) (*rawfd.File, error) {
-	conn, err := made.File().SyscallConn()
-	if err != nil {
-		made.Close()
-		return nil, err
-	}
-	fd, dupErr := -1, error(nil)
-	err = conn.Control(func(old uintptr) {
-		fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
-	})
+	fd, err := duplicate(made.File())
 	made.Close()              // its error only says that a goroutine ended before it was told to
 	for range made.Events() { // ends when the library's goroutines have
 	}
-	if err := errors.Join(err, dupErr); err != nil {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
+	if err != nil {
 		return nil, err
 	}
 	return rawfd.New(fd)
@@ -118,10 +107,14 @@ func FromFile(f *os.File, mtu int, opts Options) (Device, error) {
 		f.Close()
 		return nil, errOneQueue
 	}
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	fd, err := duplicate(f)
 	f.Close()
 	if err != nil {
 		return nil, fmt.Errorf("tun: inherited file: %w", err)
+	}
+	if err := checkTUN(fd); err != nil {
+		unix.Close(fd)
+		return nil, err
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
@@ -137,6 +130,30 @@ func FromFile(f *os.File, mtu int, opts Options) (Device, error) {
 		return nil, err
 	}
 	return d.start(newWatcher(d), mtu), nil
+}
+
+// duplicate duplicates f's descriptor. Whether it blocks is left alone.
+func duplicate(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd = -1
+	controlErr := raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(controlErr, err) // Control fails only before it calls
+}
+
+// checkTUN refuses what is no interface before anything is changed about it: whether
+// it blocks is shared with whoever else has it open, a shell's terminal, say.
+func checkTUN(fd int) error {
+	ifr, err := unix.NewIfreq("")
+	if err == nil {
+		err = unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr)
+	}
+	if err != nil {
+		return fmt.Errorf("tun: not a TUN interface: %w", err)
+	}
+	return nil
 }
 
 // newLinux makes the device of file and sets its offloads.

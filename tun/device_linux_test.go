@@ -314,23 +314,53 @@ func TestFromFile(t *testing.T) {
 	}
 }
 
+// Only a TUN is taken. What is refused is closed, and is else as it was: whether it
+// blocks is shared with others who have it open.
 func TestFromFileRefuses(t *testing.T) {
 	n := newNetns(t)
 	zero, err := os.Open("/dev/zero")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []*os.File{
-		zero,
-		open(t, n, "tap0", unix.IFF_TAP|unix.IFF_NO_PI),
+	var pipe, sockets [2]int
+	if err := errors.Join(unix.Pipe2(pipe[:], unix.O_CLOEXEC), pairOf(&sockets)); err != nil {
+		t.Fatal(err)
+	}
+	for what, f := range map[string]*os.File{
+		"/dev/zero": zero,
+		"a TAP":     open(t, n, "tap0", unix.IFF_TAP|unix.IFF_NO_PI),
+		"a pipe":    os.NewFile(uintptr(pipe[0]), "pipe"),
+		"its end":   os.NewFile(uintptr(pipe[1]), "pipe"),
+		"a socket":  os.NewFile(uintptr(sockets[0]), "socket"),
+		"another":   os.NewFile(uintptr(sockets[1]), "socket"),
+		"no file":   os.NewFile(1<<20, "closed"),
 	} {
+		shared := -1
+		if raw, err := f.SyscallConn(); err == nil {
+			raw.Control(func(fd uintptr) { shared, _ = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+		}
+		before, _ := unix.FcntlInt(uintptr(shared), unix.F_GETFL, 0)
 		if d, err := tun.FromFile(f, 1400, tun.Options{}); err == nil {
 			d.Close()
-			t.Errorf("%s accepted", d.Name())
+			t.Errorf("%s: %s accepted", what, d.Name())
 		} else if !strings.HasPrefix(err.Error(), "tun: ") {
-			t.Errorf("error %q", err)
+			t.Errorf("%s: error %q", what, err)
+		}
+		if after, _ := unix.FcntlInt(uintptr(shared), unix.F_GETFL, 0); after != before && what != "a TAP" {
+			t.Errorf("%s: flags %#x are %#x now", what, before, after)
+		}
+		if _, err := f.Stat(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s is still open: %v", what, err)
+		}
+		if shared >= 0 {
+			unix.Close(shared)
 		}
 	}
+}
+
+func pairOf(fds *[2]int) (err error) {
+	*fds, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	return err
 }
 
 func TestCreateRefuses(t *testing.T) {
