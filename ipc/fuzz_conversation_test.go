@@ -30,6 +30,7 @@ func FuzzConversation(f *testing.F) {
 		"", "get=1\n\n", "get=1\n", "set=1\n\nget=1\n\n", "get=1\nfwmark=1\n\nget=1\n\n", "culvert_status=1\n\n", "bad\n\nget=1\n\n",
 		"set=1\nprivate_key=" + hexA + "\nfwmark=5\n\nset=1\nfwmark=6\nlisten_port=x\n\nget=1\n\n",
 		"set=1\nfwmark=5\n\nset=1\nlisten_port=7\nfwmark=13\n\nget=1\n\n",
+		"set=1\nfwmark=5\nlisten_port=x\nlisten_port=7\n\nget=1\n\n",
 		"set=1\n" + peer + "preshared_key=" + hexC + "\n\nset=1\n" + peer + "remove=true\n\nget=1\n\n",
 		"set=1\n" + peer + "\nset=1\nreplace_peers=true\npublic_key=" + hexA + "\nendpoint=[::1]:1\nallowed_ip=10.0.0.0/8\n\nget=1\n\n",
 		"set=1\n" + peer + "endpoint=nowhere\n\nget=1\n\nset=1\n" + peer, "set=1\nfwmark=1\n" + strings.Repeat("x", MaxLine+1) + "\n\nget=1\n\n",
