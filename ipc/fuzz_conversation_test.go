@@ -30,6 +30,8 @@ func FuzzConversation(f *testing.F) {
 		"", "get=1\n\n", "get=1\n", "set=1\n\nget=1\n\n", "get=1\nfwmark=1\n\nget=1\n\n", "culvert_status=1\n\n", "bad\n\nget=1\n\n",
 		"set=1\nprivate_key=" + hexA + "\nfwmark=5\n\nset=1\nfwmark=6\nlisten_port=x\n\nget=1\n\n",
 		"set=1\nfwmark=5\n\nset=1\nlisten_port=7\nfwmark=13\n\nget=1\n\n",
+		"set=1\nfwmark=5\n" + strings.Repeat("x", MaxLine) + "\n\nget=1\n\n", "set=1\nfwmark=13\n" + peer + "\nget=1\n\n",
+		"set=1\n" + peer + "preshared_key=" + hexC + "\npersistent_keepalive_interval=9\nendpoint=1.2.3.4:5\nreplace_allowed_ips=true\npublic_key=" + hexA + "\nallowed_ip=::/0\n\nget=1\n\n",
 		"set=1\nfwmark=5\nlisten_port=x\nlisten_port=7\n\nget=1\n\n",
 		"set=1\n" + peer + "preshared_key=" + hexC + "\n\nset=1\n" + peer + "remove=true\n\nget=1\n\n",
 		"set=1\n" + peer + "\nset=1\nreplace_peers=true\npublic_key=" + hexA + "\nendpoint=[::1]:1\nallowed_ip=10.0.0.0/8\n\nget=1\n\n",
@@ -37,6 +39,7 @@ func FuzzConversation(f *testing.F) {
 		strings.Repeat("y", MaxLine+1) + "\n", "set=1\r\n\r\n", "\n\nget=1\n\n", "set=1\n" + peer + "allowed_ip=-10.0.0.0/8\nallowed_ip=::/0\n\nget=1\n\n",
 	} {
 		f.Add(text, uint16(7))
+		f.Add(text, uint16(1))
 	}
 	f.Fuzz(func(t *testing.T, text string, piece uint16) {
 		d, log := &picky{}, &bytes.Buffer{}
@@ -90,9 +93,11 @@ func understood(d Device, text string) (replies string) {
 		errno := 0
 		switch {
 		case op == "set=1":
-			u, err := ReadUpdate(strings.NewReader(body))
-			if err == nil {
-				err = d.Configure(u)
+			_, err := ReadUpdate(strings.NewReader(body))
+			for _, section := range sections(body) {
+				if u, _ := ReadUpdate(strings.NewReader(section)); err == nil {
+					err = d.Configure(u)
+				}
 			}
 			var e syscall.Errno
 			if errors.As(err, &e) {
@@ -109,6 +114,19 @@ func understood(d Device, text string) (replies string) {
 		}
 		replies += fmt.Sprintf("errno=%d\n\n", errno)
 	}
+}
+
+// sections are the parts of a set: for the interface, and for each peer. Each by itself
+// means what it means beside the others.
+func sections(body string) (all []string) {
+	part := ""
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, "public_key=") {
+			all, part = append(all, part), ""
+		}
+		part += line
+	}
+	return append(all, part)
 }
 
 // cutRequest cuts off the first request, without its empty line. end is the reply

@@ -25,7 +25,7 @@ var fuzzFlags = []struct{ flag, variable string }{
 // bounds that --help and culvert(8) tell.
 func FuzzOptions(f *testing.F) {
 	for i := range fuzzFlags {
-		for _, value := range []string{"", "1", "true", "-1", "3", "65536", "4294967299", "0x10", "debug", "avx2", "/tmp/x", "1e3", " 7", "\xff"} {
+		for _, value := range []string{"", "1", "true", "-1", "-2", "3", "65536", "4294967299", "0x10", "debug", "avx2", "/tmp/x", "1e3", " 7", "\xff"} {
 			f.Add(uint8(i), value, "wg0", uint8(i), value)
 		}
 	}
