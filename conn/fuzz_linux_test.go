@@ -3,14 +3,15 @@ package conn
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// lastAttribute finds an attribute as netlink(7) says they are: length, type, data,
+// attributes finds those of a kind as netlink(7) says they are: length, type, data,
 // padded to 4 bytes. Not good if they do not fill b exactly.
-func lastAttribute(b []byte, kind uint16) (data []byte, good bool) {
+func attributes(b []byte, kind uint16) (all [][]byte, good bool) {
 	for len(b) > 0 {
 		if len(b) < 4 {
 			return nil, false
@@ -21,15 +22,15 @@ func lastAttribute(b []byte, kind uint16) (data []byte, good bool) {
 			return nil, false
 		}
 		if is&0x3fff == kind {
-			data = b[4:n]
+			all = append(all, b[4:n])
 		}
 		b = b[padded:]
 	}
-	return data, true
+	return all, true
 }
 
 // FuzzRoute reads whatever may be the answer about a route. One that is well made
-// means what lastAttribute finds in it; of others nothing is wanted but that they end.
+// means what attributes finds in it, the last counts and all have to be numbers; of others nothing is wanted but that they end.
 func FuzzRoute(f *testing.F) {
 	f.Add([]byte{})
 	for _, to := range []string{"192.0.2.1:51820", "[2001:db8::1]:51820"} {
@@ -49,12 +50,13 @@ func FuzzRoute(f *testing.F) {
 			}
 			return
 		}
-		oif, good := lastAttribute(b[unix.SizeofRtMsg:], unix.RTA_OIF)
+		all, good := attributes(b[unix.SizeofRtMsg:], unix.RTA_OIF)
+		numbers := len(all) > 0 && !slices.ContainsFunc(all, func(b []byte) bool { return len(b) != 4 })
 		switch {
 		case !good:
-		case ok != (len(oif) == 4):
-			t.Fatalf("% x is an answer: %v, with an interface of % x", b, ok, oif)
-		case ok && (index != binary.NativeEndian.Uint32(oif) || local != (b[7] == unix.RTN_LOCAL)):
+		case ok != numbers:
+			t.Fatalf("% x is an answer: %v, with interfaces % x", b, ok, all)
+		case ok && (index != binary.NativeEndian.Uint32(all[len(all)-1]) || local != (b[7] == unix.RTN_LOCAL)):
 			t.Fatalf("% x leads out of %d, here: %v", b, index, local)
 		}
 	})

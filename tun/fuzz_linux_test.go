@@ -3,6 +3,7 @@ package tun_test
 import (
 	"encoding/binary"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,8 +14,8 @@ import (
 
 // attributes takes rtnetlink attributes apart as netlink(7) says: length, type, data,
 // padded to 4 bytes. False if they do not fill b exactly.
-func attributes(b []byte) (all map[uint16][]byte, ok bool) {
-	all = map[uint16][]byte{}
+func attributes(b []byte) (all map[uint16][][]byte, ok bool) {
+	all = map[uint16][][]byte{}
 	for len(b) > 0 {
 		if len(b) < 4 {
 			return nil, false
@@ -24,7 +25,8 @@ func attributes(b []byte) (all map[uint16][]byte, ok bool) {
 		if n < 4 || padded > len(b) {
 			return nil, false
 		}
-		all[kind&0x3fff] = b[4:n] // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+		kind &= 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+		all[kind] = append(all[kind], b[4:n])
 		b = b[padded:]
 	}
 	return all, true
@@ -55,21 +57,25 @@ func FuzzLink(f *testing.F) {
 		if !good {
 			return
 		}
-		wantMTU, hasMTU := attrs[unix.IFLA_MTU]
-		if hasMTU && len(wantMTU) != 4 {
+		mtus, names := attrs[unix.IFLA_MTU], attrs[unix.IFLA_IFNAME]
+		if slices.ContainsFunc(mtus, func(b []byte) bool { return len(b) != 4 }) {
 			if ok {
-				t.Fatalf("% x has a MTU of %d bytes", b, len(wantMTU))
+				t.Fatalf("% x has a MTU that is no number", b)
 			}
 			return
 		}
 		if !ok {
 			t.Fatalf("% x is well made", b)
 		}
-		if want := strings.TrimRight(string(attrs[unix.IFLA_IFNAME]), "\x00"); name != want {
-			t.Fatalf("% x has the name %q, want %q", b, name, want)
+		wantName, wantMTU := "", 0 // the last counts
+		if n := len(names); n > 0 {
+			wantName = strings.TrimRight(string(names[n-1]), "\x00")
 		}
-		if hasMTU && mtu != int(binary.NativeEndian.Uint32(wantMTU)) || !hasMTU && mtu != 0 {
-			t.Fatalf("% x has the MTU %d", b, mtu)
+		if n := len(mtus); n > 0 {
+			wantMTU = int(binary.NativeEndian.Uint32(mtus[n-1]))
+		}
+		if name != wantName || mtu != wantMTU {
+			t.Fatalf("% x has the name %q and the MTU %d, want %q and %d", b, name, mtu, wantName, wantMTU)
 		}
 		if index != int32(binary.NativeEndian.Uint32(b[4:])) || up != (b[8]&1 == 1) {
 			t.Fatalf("% x has index %d, up %v", b, index, up)
