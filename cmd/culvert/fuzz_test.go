@@ -31,6 +31,8 @@ func FuzzOptions(f *testing.F) {
 	}
 	f.Add(uint8(6), "2", "wg%d", uint8(3), "8")
 	f.Add(uint8(6), "2", "wg0", uint8(14), "5")
+	f.Add(uint8(6), "3", "wg0", uint8(3), "11")
+	f.Add(uint8(0), "1", "sixteen-letters!", uint8(0), "1")
 	f.Add(uint8(14), "5", "wg0", uint8(15), "5")
 	f.Add(uint8(0), "no", "a/b", uint8(9), "yes")
 	f.Fuzz(func(t *testing.T, i uint8, value, name string, j uint8, other string) {
@@ -101,7 +103,7 @@ func outOfBounds(o *options) string {
 // FuzzHandover reads what may be in CULVERT_BACKGROUND. Its law: what is taken is, to
 // the last byte, what daemonize would write for it.
 func FuzzHandover(f *testing.F) {
-	for _, s := range []string{"", "3,-1,-1", "3,4,5", "3,-1,4", "3,4,4", "03,4,5", "3,4,5 ", "4294967299,-1,-1", "3,٤,5", "3,--1,-1"} {
+	for _, s := range []string{"", "3,-1,-1", "3,4,5", "3,4,5,6", "3,4", "4,5,4", "2,-1,-1", "3,-1,2", "2147483648,-1,-1", "3,-1,4", "3,4,4", "03,4,5", "3,4,5 ", "4294967299,-1,-1", "3,٤,5", "3,--1,-1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
