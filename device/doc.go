@@ -21,7 +21,7 @@
 //	goroutine            count                  owns                          ends when
 //	controller           1                      sessions, wheel, snapshots    stop is closed by Close (controller.run)
 //	outbound reader      1 per TUN queue        the batches being filled      TUN closed (outbound.run)
-//	inbound reader       1 per socket           the batch being filled        socket closed (inbound.run)
+//	inbound reader       1 per socket           the batch being filled        socket closed, or broken (inbound.run)
 //	crypto worker        cores beyond two       the job in hand               work queue closed by Close (runWorker)
 //	handshake worker     half the cores         up to 16 messages in hand     closing is closed (runHandshakes)
 //	sequential sender,   per peer with batches  the order; the replay window  its queue runs dry (runSender, runReceiver)
@@ -43,6 +43,14 @@
 // session, and their retries) are begun calmly, so many in a tick (starts.go); with
 // up to 256 of them nothing of this is seen. Persistent keepalives and the renewal of
 // keys have jitter (package session).
+//
+// # Sockets that are missing
+//
+// A reader whose socket broke, and a sender that is told so, signal the controller,
+// which closes all sockets and opens others, as it does with those that could not be
+// opened when the interface came up (reopen.go). That is a deadline of its own beside
+// the wheel's. Sessions stay meanwhile; packets are dropped as while the interface
+// is down.
 //
 // # Ownership of a batch
 //
