@@ -173,3 +173,13 @@ func TestNoReplacedPrivateKeyInMemory(t *testing.T) {
 		wantGone(t, keys...)
 	})
 }
+
+// A private key that was never used leaves nothing where its public key was computed.
+func TestNoUnusedPrivateKeyInMemory(t *testing.T) {
+	alone(t, func(t *testing.T, opts Options) {
+		p, private, _ := secretPair(t, opts)
+		wantFound(t, private...)
+		p.a.configure(&config.Update{HasPrivateKey: true})
+		wantGone(t, private...)
+	})
+}

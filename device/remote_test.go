@@ -271,6 +271,12 @@ func TestSharedOfAnotherPrivateKey(t *testing.T) {
 			if to.presharedKey(&k); k != (config.PresharedKey{psk}) {
 				t.Error("the preshared key is lost")
 			}
+			before := to.remote.Load()
+			p.a.send(p.a.packet4(p.b, "x")) // for which the secret is computed again
+			synctest.Wait()
+			if psk != 0 && (to.remote.Load() == before || !before.gone()) {
+				t.Error("what it takes the place of is left")
+			}
 		})
 	}
 }
