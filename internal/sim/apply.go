@@ -205,4 +205,10 @@ func (w *world) heal() {
 		n.restore()
 	}
 	w.calm = true
+	// What was on its way may have led a node back to where a server was before.
+	w.later(w.now()+inFlight, item{then: func() {
+		for _, n := range w.nodes {
+			n.announce()
+		}
+	}})
 }

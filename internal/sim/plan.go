@@ -73,10 +73,14 @@ type plan struct {
 	end    time.Duration
 }
 
+// inFlight is longer than any datagram is on its way.
+const inFlight = 5 * time.Second
+
 // recovery is how long after all is well a tunnel may take to come back: T3 and its
 // jitter (15.4 s), then an initiation that has to wait for the one before (5.4 s),
-// which may have been put off by a response (5.4 s).
-const recovery = 30 * time.Second
+// which may have been put off by a response (5.4 s); and not before all endpoints are
+// right (inFlight).
+const recovery = inFlight + 30*time.Second
 
 // drawPlan makes the plan of a seed.
 func drawPlan(seed uint64, nodes int) *plan {
