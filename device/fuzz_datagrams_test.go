@@ -112,7 +112,11 @@ type effect struct {
 func (w *dgWire) come(from netip.AddrPort, tos byte, data []byte) (e effect) {
 	p := w.a.peer(w.b)
 	drops, rx, at := w.dropped(), p.rx.Load(), p.endpoint.Load()
-	w.lan.inject(from, w.a.outer, tos, data)
+	to := w.a.outer
+	if from.Addr().Is6() {
+		to = netip.AddrPortFrom(w.a.net.Addrs()[1], to.Port())
+	}
+	w.lan.inject(from, to, tos, data)
 	e.out = w.a.received()
 	e.drops, e.rx, e.moved = w.dropped()-drops, p.rx.Load()-rx, p.endpoint.Load().Remote != at.Remote
 	return e
@@ -148,14 +152,21 @@ func (w *dgWire) sealed(tos byte, plaintext []byte) {
 	w.t.Helper()
 	k := w.b.peer(w.a).sendKey.Load()
 	if k == nil || w.a.d.clock.Now() >= k.rejectAt || w.a.d.index.get(k.keys.RemoteIndex) == nil {
+		w.dead(tos, plaintext)
 		return
+	}
+	from := w.b.outer
+	if tos&0x80 != 0 { // b moves
+		from = netip.AddrPortFrom(w.b.net.Addrs()[1], from.Port())
 	}
 	msg := w.b.sealed(w.a, plaintext)
 	want, why := wantInner(w.b, plaintext, tos)
 	of := w.a.drops(why)
 	w.seen = append(w.seen, bytes.Clone(msg))
-	e := w.come(w.b.outer, tos, msg)
-	if w.a.peer(w.b).endpoint.Load().Remote != w.b.outer {
+	w.hold = true // an old key is renewed, and the response would count
+	e := w.come(from, tos, msg)
+	w.hold = false
+	if w.a.peer(w.b).endpoint.Load().Remote != from {
 		w.t.Fatal("the endpoint does not follow")
 	}
 	switch {
@@ -171,6 +182,22 @@ func (w *dgWire) sealed(tos byte, plaintext []byte) {
 		}
 	case len(e.out) != 1 || !sameButChecksum(e.out[0], want):
 		w.t.Fatalf("% x with class %#x comes out as\n% x, want\n% x", plaintext, tos, e.out, want)
+	}
+}
+
+// dead is what b's keys say it is, but they are too old: it is as if they did not.
+func (w *dgWire) dead(tos byte, plaintext []byte) {
+	w.t.Helper()
+	for _, k := range w.b.peer(w.a).keypairs() {
+		if k == nil || w.a.d.clock.Now() < k.rejectAt {
+			continue
+		}
+		counter := k.next.Add(1) - 1
+		msg := make([]byte, noise.TransportHeaderSize+len(plaintext)+noise.TagSize)
+		noise.PutTransportHeader(msg, k.keys.RemoteIndex, counter)
+		copy(msg[noise.TransportHeaderSize:], plaintext)
+		k.keys.Send.Seal(msg[noise.TransportHeaderSize:], counter)
+		w.junk(w.b.outer, tos, msg)
 	}
 }
 
@@ -318,6 +345,8 @@ func dgSeeds() [][]byte {
 		bytes.Join([][]byte{rec(4, 0), rec(8, 0, 0), rec(9, 0, 20), rec(8, 0, 0)}, nil),
 		bytes.Join([][]byte{rec(9, 0, 40), rec(10, 0), rec(10, 0, 9, 9), rec(9, 0, 40), rec(10, 0, 14, 1)}, nil),
 		bytes.Join([][]byte{rec(9, 0, 40), rec(10, 1), rec(9, 0, 40), rec(10, 1, 30, 1), rec(9, 0, 40), rec(10, 1, 5, 1)}, nil),
+		rec(4, 0x80), rec(5, 0x80), bytes.Join([][]byte{rec(6, 0), rec(6, 0), rec(4, 0x80), rec(9, 0, 3), rec(7, 0)}, nil),
+		bytes.Join([][]byte{rec(9, 0, 189), rec(4, 0), rec(9, 0, 20), rec(4, 0), rec(9, 0, 100), rec(5, 0), rec(3, 0)}, nil),
 		bytes.Join([][]byte{rec(11, 0), rec(6, 0), rec(6, 0, 140, 1), rec(7, 0)}, nil),
 		bytes.Join([][]byte{rec(9, 0, 190), rec(4, 0), rec(9, 0, 250), rec(5, 0), rec(2, 0, zeros[:30]...)}, nil),
 	}

@@ -239,7 +239,7 @@ func (w *pkWire) wantError(e, ip []byte) {
 	case ip[0]>>4 != e[0]>>4:
 		bad = true
 	case e[0]>>4 == 4:
-		bad = len(e) > 576 || !bytes.Equal(e[16:20], ip[12:16]) || e[9] != 1 || e[20] != 3 || e[21] != 1 ||
+		bad = ip[0]&15 < 5 || len(e) > 576 || !bytes.Equal(e[16:20], ip[12:16]) || e[9] != 1 || e[20] != 3 || e[21] != 1 ||
 			fold(add(0, e[:20])) != 0xffff || fold(add(0, e[20:])) != 0xffff
 	default:
 		pseudo := add(uint32(len(e)-40)+58, e[8:40])
@@ -257,7 +257,7 @@ func pkSeeds() [][]byte {
 	raw[0] = 0x45
 	return [][]byte{
 		rec(0, 0), rec(0, 0, raw...), rec(0, 0, bytes.Repeat([]byte{0x60}, 50)...), rec(1, 0, append(make([]byte, 10), raw...)...), rec(1, 0, raw...),
-		rec(2, 0), rec(2, 1), rec(2, 234), rec(2, 235), rec(2, 255), rec(2, 20, 1, 3), rec(2, 21, 1, 0x30), rec(2, 20, 19, 9), rec(2, 21, 39, 9),
+		rec(2, 0), rec(2, 1), rec(2, 234), rec(2, 232), rec(2, 20, 0, 1, 19, 9), rec(2, 235), rec(2, 255), rec(2, 20, 1, 3), rec(2, 21, 1, 0x30), rec(2, 20, 19, 9), rec(2, 21, 39, 9),
 		rec(2, 20, 15, 9), rec(2, 20, 3, 9), rec(2, 20, 9, 16, 19, 7), rec(2, 20, 0, 5, 19, 7), rec(2, 20, 16, 0xea), rec(2, 21, 24, 2),
 		rec(3, 0), rec(3, 20), rec(3, 21), rec(3, 254), rec(3, 255), rec(4, 20), rec(4, 21), rec(4, 254), rec(4, 255),
 		rec(3, 20, 1, 5), rec(3, 20, 4, 200, 5, 1), rec(4, 20, 6, 20), rec(4, 21, 8, 3), rec(4, 21, 0, 1), rec(3, 21, 39, 1), rec(4, 40, 29, 4),
