@@ -48,7 +48,7 @@ unit: ## unit tests under the race detector
 	$(GO) test -race -timeout 240s $(PACKAGES)
 
 e2e: build ## end-to-end tests in network namespaces; needs root
-	CULVERT_E2E=require CULVERT=$(CURDIR)/bin/culvert $(GO) test -count=1 -timeout 300s ./internal/e2e/... ./internal/bench ./internal/scale ./internal/soak
+	CULVERT_E2E=require CULVERT=$(CURDIR)/bin/culvert $(GO) test -count=1 -timeout 600s ./internal/e2e/... ./internal/bench ./internal/scale ./internal/soak
 
 run: build ## two hosts on this machine and a tunnel between them, shown step by step
 	$(GO) run ./internal/demo
