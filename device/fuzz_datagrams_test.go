@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,9 +46,10 @@ func FuzzDatagrams(f *testing.F) {
 type dgWire struct {
 	*pair
 	t      *testing.T
-	forger *forger  // makes handshakes as b
-	seen   [][]byte // what went to a
-	hold   bool     // b's handshake messages do not arrive
+	forger *forger // makes handshakes as b
+	mu     sync.Mutex
+	seen   [][]byte    // what went to a; mu guards it
+	hold   atomic.Bool // b's handshake messages do not arrive
 }
 
 func newDgWire(t *testing.T) *dgWire {
@@ -56,12 +60,21 @@ func newDgWire(t *testing.T) *dgWire {
 		if d.to != w.a.outer {
 			return
 		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if len(w.seen) < 64 {
 			w.seen = append(w.seen, bytes.Clone(d.data))
 		}
-		d.lost = w.hold && noise.Classify(d.data) != noise.TypeTransport
+		d.lost = w.hold.Load() && noise.Classify(d.data) != noise.TypeTransport
 	})
 	return w
+}
+
+// copied is what has gone to a so far.
+func (w *dgWire) copied() [][]byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.seen)
 }
 
 // dgOps are what can come, by number.
@@ -162,10 +175,12 @@ func (w *dgWire) sealed(tos byte, plaintext []byte) {
 	msg := w.b.sealed(w.a, plaintext)
 	want, why := wantInner(w.b, plaintext, tos)
 	of := w.a.drops(why)
+	w.mu.Lock()
 	w.seen = append(w.seen, bytes.Clone(msg))
-	w.hold = true // an old key is renewed, and the response would count
+	w.mu.Unlock()
+	w.hold.Store(true) // an old key is renewed, and the response would count
 	e := w.come(from, tos, msg)
-	w.hold = false
+	w.hold.Store(false)
 	if w.a.peer(w.b).endpoint.Load().Remote != from {
 		w.t.Fatal("the endpoint does not follow")
 	}
@@ -269,10 +284,11 @@ func (w *dgWire) initiation(b []byte, before bool) {
 // replay is a message that came before, from somewhere else.
 func (w *dgWire) replay(tos byte, b []byte) {
 	w.t.Helper()
-	if len(w.seen) == 0 || len(b) == 0 {
+	seen := w.copied()
+	if len(seen) == 0 || len(b) == 0 {
 		return
 	}
-	msg := w.seen[int(b[0])%len(w.seen)]
+	msg := seen[int(b[0])%len(seen)]
 	if noise.Classify(msg) == noise.TypeTransport { // handshakes that were held back may be new
 		w.junk(nowhere, tos, msg)
 	}
@@ -291,12 +307,13 @@ func (w *dgWire) response(load byte, b []byte) {
 	if load&1 == 1 {
 		w.b.underLoad()
 	}
-	w.hold = true
-	before := len(w.seen)
+	w.hold.Store(true)
+	before := len(w.copied())
 	w.a.d.needKeys(w.a.peer(w.b), session.ConfigChanged)
 	synctest.Wait()
-	w.hold = false
-	for _, good := range w.seen[min(before, len(w.seen)):] {
+	w.hold.Store(false)
+	seen := w.copied()
+	for _, good := range seen[min(before, len(seen)):] {
 		if noise.Classify(good) == noise.TypeTransport {
 			continue
 		}
