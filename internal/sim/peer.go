@@ -25,6 +25,7 @@ type peer struct {
 	legit      map[netip.AddrPort]bool // where other is, as far as the node may know
 	at         netip.AddrPort          // where it surely is, as far as the node knows; invalid: one of those
 	waiting    clock.Time              // since when a packet for it waits
+	added      clock.Time              // when it was, last
 	cleared    clock.Time              // sessions from before are over
 	free       bool                    // an initiation need not wait for REKEY_TIMEOUT
 	reason     clock.Time              // when there was last a reason to begin a series of initiations
@@ -68,7 +69,7 @@ func (p *peer) canonical() {
 // renew is when the node has been told of p for the first time, or again.
 func (p *peer) renew() {
 	*p = peer{of: p.of, other: p.other, edge: p.edge, psk: p.psk, keepalive: p.keepalive, prefixes: p.prefixes,
-		present: true, pub: p.other.public(), legit: map[netip.AddrPort]bool{}, cleared: p.of.now(), free: true}
+		present: true, pub: p.other.public(), legit: map[netip.AddrPort]bool{}, added: p.of.now(), cleared: p.of.now(), free: true}
 	p.touched()
 	p.keepsSince = p.of.now()
 }

@@ -166,7 +166,7 @@ func (w *world) response(s *sent) {
 	case h == nil || h.init == nil:
 		w.fail(n, "answers an initiation that nobody sent")
 		return
-	case h.sess != nil:
+	case h.sess != nil && h.init.answered >= p.added: // a peer that is added again has no stamp
 		w.fail(n, "answers an initiation of %s twice", p.other.name)
 		return
 	case h.peer.other != n:
