@@ -78,7 +78,8 @@
 //     which is previous at the other. So previous stays until the other side is known to
 //     have the new key: when a response goes out, which has the kernel drop it at once,
 //     and when a response comes. What is on its way would be lost at the first renewal.
-//     If both renew at once again it still is: it would take a fourth slot.
+//     If both renew at once again it still is, and if a next that was never confirmed
+//     takes the place of current, as in the kernel: it would take a fourth slot.
 //   - A request within REKEY_TIMEOUT of the last handshake message that no
 //     retry will serve (a responder whose session was never confirmed) is
 //     remembered and served when that time is over; the kernel waits for the
