@@ -108,11 +108,18 @@ func (w *world) initiation(s *sent) {
 	w.register(n, senderIndex(s.Data), &half{peer: p, init: s})
 }
 
-// crossed notes initiations of both sides that are on the way at the same time. When both
-// have been renewed, what was on its way with the key before may be lost: there are three
-// places for keys, and that would be the fourth (device/session, key slots).
+// crossed notes initiations of both sides that are on the way at the same time, and one by
+// who has answered another that was never confirmed. What is on its way with the key before
+// may then be lost: there are three places for keys, and that would be the fourth (device/session,
+// key slots; the kernel does the same in the second case).
 func (w *world) crossed(p *peer) {
-	if q := p.other.peerOf(p.of); q != nil && q.initiated != 0 && w.now()-q.initiatedW < time.Second {
+	q := p.other.peerOf(p.of)
+	if q == nil {
+		return
+	}
+	both := q.initiated != 0 && w.now()-q.initiatedW < time.Second
+	unheard := p.answer != nil && p.answer.heard[1] == 0
+	if both || unheard {
 		p.crossedW, q.crossedW = w.now(), w.now()
 	}
 }
