@@ -203,8 +203,10 @@ func (w *dgWire) sealed(tos byte, plaintext []byte) {
 // dead is what b's keys say it is, but they are too old: it is as if they did not.
 func (w *dgWire) dead(tos byte, plaintext []byte) {
 	w.t.Helper()
-	for _, k := range w.b.peer(w.a).keypairs() {
-		if k == nil || w.a.d.clock.Now() < k.rejectAt {
+	var keys []*keypair
+	w.b.d.do(func() { keys = slices.Clone(w.b.peer(w.a).keypairs()) }) // they are the controller's
+	for _, k := range keys {
+		if k == nil || w.a.d.clock.Now() < k.rejectAt || !k.acquire() {
 			continue
 		}
 		counter := k.next.Add(1) - 1
@@ -212,6 +214,7 @@ func (w *dgWire) dead(tos byte, plaintext []byte) {
 		noise.PutTransportHeader(msg, k.keys.RemoteIndex, counter)
 		copy(msg[noise.TransportHeaderSize:], plaintext)
 		k.keys.Send.Seal(msg[noise.TransportHeaderSize:], counter)
+		k.release()
 		w.junk(w.b.outer, tos, msg)
 	}
 }
