@@ -14,13 +14,13 @@ import (
 
 // footprint is what a device holds when nothing moves.
 type footprint struct {
-	indices, keys, in, out, read, stage, goroutines, armed int
+	indices, keys, in, out, read, stage, armed int
 }
 
-func (h *host) footprint(goroutines int) (f footprint) {
+func (h *host) footprint() (f footprint) {
 	synctest.Wait()
 	f = footprint{indices: h.d.index.len(), in: h.d.inPool.inUse(), out: h.d.outPool.inUse(), read: h.d.readPool.inUse(),
-		stage: int(h.d.stageBudget.used.Load()), goroutines: goroutines}
+		stage: int(h.d.stageBudget.used.Load())}
 	h.d.do(func() {
 		f.armed = h.d.controller.wheel.Len()
 		for p := range h.d.controller.peers.all {
@@ -45,10 +45,14 @@ func TestHoursOfTraffic(t *testing.T) {
 	inBubble(t, func(t *testing.T, opts Options) {
 		p := newPair(t, opts)
 		p.lan.quiet = true
-		first := p.hourOfTraffic(t, 0)
+		first, goroutines := p.hourOfTraffic(t, 0), runtime.NumGoroutine()
 		for hour := 1; hour < hours; hour++ {
-			if f := p.hourOfTraffic(t, hour); f != first {
+			f, more := p.hourOfTraffic(t, hour), runtime.NumGoroutine()-goroutines
+			if f != first {
 				t.Fatalf("after hour %d:\n%+v\nafter the first:\n%+v", hour+1, f, first)
+			}
+			if more > 5 { // the runtime has one or the other of its own; 30 keys an hour would have left 30
+				t.Fatalf("after hour %d: %d goroutines more than after the first", hour+1, more)
 			}
 		}
 		if age := time.Since(p.a.status(p.b).LastHandshake); age > 3*time.Minute {
@@ -78,8 +82,7 @@ func (p *pair) hourOfTraffic(t *testing.T, hour int) (f [2]footprint) {
 		}
 	}
 	sleep(20 * time.Second) // the last keepalive
-	n := runtime.NumGoroutine()
-	return [2]footprint{p.a.footprint(n), p.b.footprint(n)}
+	return [2]footprint{p.a.footprint(), p.b.footprint()}
 }
 
 // chat has both send a packet every 3 s, and counts.
