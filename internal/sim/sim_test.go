@@ -139,6 +139,6 @@ func (s *Stats) line() string {
 			drops = append(drops, fmt.Sprintf("%s %d", r, n))
 		}
 	}
-	return fmt.Sprintf("%d seeds, %.1f h of virtual time, %d packets, %d delivered, %d datagrams %v, dropped: %s",
-		s.Seeds, s.Virtual.Hours(), s.Packets, s.Delivered, s.Datagrams, s.Sent, strings.Join(drops, ", "))
+	return fmt.Sprintf("%d seeds, %.1f h of virtual time, %d packets, %d delivered, %d excused, %d datagrams %v, dropped: %s",
+		s.Seeds, s.Virtual.Hours(), s.Packets, s.Delivered, s.Excused, s.Datagrams, s.Sent, strings.Join(drops, ", "))
 }
