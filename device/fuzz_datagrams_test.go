@@ -227,7 +227,9 @@ func wantInner(from *host, plaintext []byte, tos byte) ([]byte, Reason) {
 	}
 	p := bytes.Clone(plaintext)
 	var source netip.Addr
-	n, inner, put := 0, byte(0), func(byte) {}
+	var n int
+	var inner byte
+	var put func(ecn byte)
 	switch {
 	case p[0]>>4 == 4 && len(p) >= 20 && p[0]&15 >= 5:
 		n, source = int(p[2])<<8|int(p[3]), netip.AddrFrom4([4]byte(p[12:16]))
