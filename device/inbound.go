@@ -301,6 +301,9 @@ func (d *Device) authenticated(k *keypair, m *conn.Message, now clock.Time, data
 	p.activity.received(now, data)
 	if k.unconfirmed.Load() && k.unconfirmed.CompareAndSwap(true, false) {
 		p.promote(k)
+		if old := k.replaces.Swap(nil); old != nil {
+			d.index.hide(old) // before the message is delivered: the controller, which retires it, may take its time
+		}
 		if !d.post(event{kind: evConfirmed, peer: p, index: k.keys.LocalIndex}) {
 			k.unconfirmed.Store(true) // the next packet tries again
 		}

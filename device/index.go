@@ -140,6 +140,15 @@ func (t *indexTable) setKeypair(index uint32, k *keypair) {
 	e.keypair.Store(k)
 }
 
+// hide has k found no more; its index stays in use until it is released.
+func (t *indexTable) hide(k *keypair) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.get(k.keys.LocalIndex); e != nil {
+		e.keypair.CompareAndSwap(k, nil)
+	}
+}
+
 // len is the number of indices in use.
 func (t *indexTable) len() int {
 	t.mu.Lock()

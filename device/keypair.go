@@ -60,6 +60,9 @@ type keypair struct {
 	unconfirmed atomic.Bool
 	// barred: it must not become the send key any more.
 	barred atomic.Bool
+	// replaces is the keypair that is found no more from the first message under this one on
+	// (promote); nil: none. Immutable but for that.
+	replaces atomic.Pointer[keypair]
 
 	// window belongs to the peer's sequential receiver.
 	window noise.Window

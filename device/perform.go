@@ -108,6 +108,9 @@ func (c *controller) install(p *peer, keys *noise.Keypair) {
 	x := p.needSecrets()
 	x.settle(keys.LocalIndex)
 	k := newKeypair(p, keys, c.now, c.d.opts.Jitter)
+	if previous, ok := p.machine.Previous(); ok && !keys.Initiator {
+		k.replaces.Store(p.key(previous))
+	}
 	for i := range x.keys {
 		if x.keys[i] == nil {
 			x.keys[i] = k

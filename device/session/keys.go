@@ -34,6 +34,14 @@ type keys struct {
 // live reports whether there is a key to send with.
 func (m *Machine) live(now Time) bool { return m.keys != nil && now < m.keys.sendUntil }
 
+// Previous is our index of the key in slot previous, which goes when next is confirmed; false if there is none.
+func (m *Machine) Previous() (local uint32, ok bool) {
+	if m.keys == nil || m.keys.previous.kp == nil {
+		return 0, false
+	}
+	return m.keys.previous.kp.LocalIndex, true
+}
+
 // slots gives the key slots, to put a key into that is derived now. A look
 // at the Activity is due within KeepaliveTimeout from then on.
 func (m *Machine) slots(now Time) *keys {
