@@ -71,6 +71,7 @@
 // goroutine waits for closing sockets, whose readers never wait for the
 // controller, and for the network where it sends a message of its own or a
 // stage is being sent; Close ends that wait by closing the sockets.
+// A receiver takes the index table's once per session that the other side began.
 //
 // # Cost per batch
 //
