@@ -68,7 +68,7 @@ scale: build ## what up to a million peers cost, idle, connected, in storms and 
 
 # SIM are its arguments: -for 8h -first 1 -nodes 20 -every 5s.
 sim: ## whole devices against each other in virtual time, seed after seed, until one fails; SIM='-for 8h'
-	$(GO) test -count=1 -timeout 0 -run '^TestLong$$' ./internal/sim -args $(SIM)
+	$(GO) test -v -count=1 -timeout 0 -run '^TestLong$$' ./internal/sim -args $(SIM)
 
 # SOAK are its arguments: SOAK=-help lists them; SOAK='-minutes 600 -phase 30' is for a night.
 soak: build ## two daemons under traffic and all kinds of disturbances, a minute or hours: nothing grows, nothing is lost without a reason; needs root
