@@ -30,12 +30,15 @@ type Needle struct {
 	masked []byte
 }
 
-// newNeedle copies b, masked.
-func newNeedle(name string, b []byte) Needle {
-	n := Needle{name, make([]byte, len(b))}
-	for i, x := range b {
-		n.masked[i] = x ^ mask
+// newNeedle is size bytes of what encode writes, which has room for longest. They are masked where they were
+// written: no stack has them, of which a copy would stay when it grows.
+func newNeedle(name string, size int, encode func(to []byte)) Needle {
+	n := Needle{name, make([]byte, longest)}
+	encode(n.masked)
+	for i := range n.masked {
+		n.masked[i] ^= mask
 	}
+	n.masked = n.masked[:size]
 	return n
 }
 
@@ -52,26 +55,30 @@ func (n *Needle) matches(b []byte) bool {
 // Forms is in how many forms Key looks for each half of a key.
 const Forms = 3
 
+// longest is the size of the longest form of half a key, in bytes.
+const longest = 32
+
 // Key gives the needles of a key of 32 bytes, which the caller may wipe: each half as it is, in hexadecimal, and
-// in base64 (which can be cut at multiples of 3 only). So a copy is found of which half is overwritten.
-func Key(name string, key *[32]byte) (all []Needle) {
-	add := func(form string, buf []byte) {
-		all = append(all, newNeedle(name+", "+form, buf))
-		clear(buf)
+// in base64 (which can be cut at multiples of 3 only, and of whose last characters one is in part and one all padding).
+// So a copy is found of which half is overwritten.
+func Key(name string, key *[32]byte) []Needle {
+	raw := func(half []byte) func([]byte) {
+		return func(to []byte) {
+			for i, x := range half { // copy takes vector registers, which a signal may save somewhere
+				to[i] = x
+			}
+		}
 	}
-	text := make([]byte, 64)
-	add("first half", bytes.Clone(key[:16]))
-	add("second half", bytes.Clone(key[16:]))
-	hex.Encode(text, key[:])
-	add("first half in hexadecimal", text[:32])
-	hex.Encode(text, key[:])
-	add("second half in hexadecimal", text[32:])
-	base64.StdEncoding.Encode(text, key[:15])
-	add("first half in base64", text[:20])
-	base64.StdEncoding.Encode(text, key[15:])
-	add("second half in base64", text[:22])
-	clear(text)
-	return all
+	inHex := func(half []byte) func([]byte) { return func(to []byte) { hex.Encode(to, half) } }
+	in64 := func(half []byte) func([]byte) { return func(to []byte) { base64.StdEncoding.Encode(to, half) } }
+	return []Needle{
+		newNeedle(name+", first half", 16, raw(key[:16])),
+		newNeedle(name+", second half", 16, raw(key[16:])),
+		newNeedle(name+", first half in hexadecimal", 32, inHex(key[:16])),
+		newNeedle(name+", second half in hexadecimal", 32, inHex(key[16:])),
+		newNeedle(name+", first half in base64", 20, in64(key[:15])),
+		newNeedle(name+", second half in base64", 22, in64(key[15:])),
+	}
 }
 
 // A Hit is where a needle was found.

@@ -74,6 +74,34 @@ func TestScanSelf(t *testing.T) {
 	}
 }
 
+// Making needles leaves nothing of the key, whenever the collector moves the stack to a smaller one, as it does with
+// all of which little is used.
+func TestKeyLeavesNothing(t *testing.T) {
+	needles, b := secret(bytes.Clone)
+	done := make(chan bool)
+	go func() {
+		for range 300 {
+			runtime.GC()
+		}
+		close(done)
+	}()
+	for running := true; running; {
+		wipeStack() // which makes it grow
+		for range 1000 {
+			Key("again", (*[32]byte)(b))
+		}
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+	}
+	clear(b)
+	if found := names(t, needles); len(found) > 0 {
+		t.Errorf("found %v", found)
+	}
+}
+
 // wipeStack overwrites what calls before have left below.
 //
 //go:noinline
