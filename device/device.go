@@ -26,7 +26,7 @@ import (
 type Options struct {
 	Logger *slog.Logger // nil: nothing is logged
 	Clock  clock.Clock  // nil: the system's
-	Rand   io.Reader    // nil: crypto/rand; keys, indices and cookies come from here
+	Rand   io.Reader    // nil: crypto/rand; keys, indices and cookies come from here, to several goroutines at once
 
 	// Budget bounds all packet memory, in bytes: MinBudget at least for each
 	// TUN queue; 0: derived from the numbers of cores and queues.

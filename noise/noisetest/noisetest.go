@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,12 +14,25 @@ import (
 	"culvert/noise"
 )
 
-// Rand is an endless stream of bytes that depends on seed alone. Not for
-// concurrent use. Never for anything but tests.
+// Rand is an endless stream of bytes that depends on seed alone. It is safe for
+// concurrent use, as devices want it of theirs. Never for anything but tests.
 func Rand(seed uint64) io.Reader {
 	var s [32]byte
 	binary.LittleEndian.PutUint64(s[:], seed)
-	return rand.NewChaCha8(s)
+	return &stream{r: rand.NewChaCha8(s)}
+}
+
+// stream is a ChaCha8 for several goroutines.
+type stream struct {
+	mu sync.Mutex
+	r  *rand.ChaCha8
+}
+
+// Read implements [io.Reader].
+func (s *stream) Read(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.r.Read(b)
 }
 
 // Key is a private key made of the next 32 bytes of rand.
