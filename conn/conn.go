@@ -24,8 +24,8 @@ type Network interface {
 type Sockets interface {
 	Port() uint16
 
-	// Receivers has one element per socket; each is read by one goroutine. Those that are [Aside]
-	// are the last.
+	// Receivers has one element per socket; each is read by one goroutine. Those of further
+	// lanes ([Laned]) are the last.
 	Receivers() []Receiver
 
 	// Send sends every run and tries each one whatever became of the others.
@@ -52,19 +52,52 @@ type Sharded interface {
 	SendFrom(shard int, runs []Run)
 }
 
-// A Splitter is a Network whose sockets can be told apart traffic from all else.
+// A Splitter is a Network whose sockets can part what they receive.
 type Splitter interface {
 	Network
-	// Split is a network like this one whose sockets give what does not begin with that byte to receivers of
-	// its own ([Aside]), if the system can do that: a flood of the one then does not fill the queue of the
-	// other, nor keep its reader from it. Both kinds of receivers may get anything at times.
-	Split(first byte) Network
+	// Split is a network like this one whose sockets give what is not the main traffic to receivers of
+	// its own ([LaneAside]), if the system can do that: a flood of the one then does not fill the queue of the
+	// other, nor keep its reader from it. Any receiver may get anything at times.
+	Split(main Main) Network
 }
 
-// Aside is a Receiver that may be of what was split off.
-type Aside interface {
+// Main tells the main traffic from all else: datagrams of Least bytes or more that begin with Header, to
+// which a label of four bytes belongs.
+type Main struct {
+	Header [4]byte
+	Least  int
+}
+
+// Label is the four bytes behind the header of a datagram of the main traffic.
+type Label [4]byte
+
+// MaxLabels bounds what Prefer is told: each costs an instruction or two for each datagram.
+const MaxLabels = 256
+
+// Preferring are Sockets that can part the main traffic once more.
+type Preferring interface {
+	Sockets
+	// Prefer leaves [LaneMain] what has one of those labels, and the rest of the main traffic comes out of receivers
+	// of its own ([LaneRest]); without labels all is in one again, as at first. What is queued stays where it is, so
+	// datagrams may overtake each other. An error leaves all as it was, errors.ErrUnsupported where there are no
+	// such receivers. Labels beyond MaxLabels are left out.
+	Prefer(labels []Label) error
+}
+
+// Lane is which part of what comes in a receiver has.
+type Lane uint8
+
+// The lanes; without a Split there is one.
+const (
+	LaneMain  Lane = iota // the main traffic, or all
+	LaneRest              // what is not preferred of it
+	LaneAside             // all else
+)
+
+// Laned is a Receiver that tells its lane.
+type Laned interface {
 	Receiver
-	Aside() bool
+	Lane() Lane
 }
 
 // Partial are Sockets that may lack an address family which the system did not
@@ -125,7 +158,7 @@ const SlotSize = MessageSize + 1<<10
 func NewBatch(n int) *Batch { return NewBatchOf(n, MessageSize) }
 
 // NewBatchOf is NewBatch with room for messages of so many bytes; larger ones are truncated, so
-// dropped. It is for receivers that are [Aside]: what is merged to more than that is a flood.
+// dropped. It is for [LaneAside]: what is merged to more than that is a flood.
 func NewBatchOf(n, size int) *Batch {
 	mem := pages.Get(n * size)
 	if mem == nil {

@@ -60,7 +60,7 @@ func TestListenWithoutDescriptors(t *testing.T) {
 	}{
 		"one queue":    {NewLinux(Options{}), []int{2, 1}},
 		"three queues": {NewLinux(Options{Queues: 3}), []int{6, 3}},
-		"split":        {NewLinux(Options{}).(Splitter).Split(4), []int{2, 1, 4}},
+		"split":        {NewLinux(Options{}).(Splitter).Split(mainTraffic), []int{2, 1, 6}},
 	} {
 		n := c.network
 		if s, err := n.Listen(0, 0); err != nil { // what the runtime opens once is open now

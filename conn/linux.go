@@ -18,7 +18,7 @@ import (
 type linuxNetwork struct {
 	opts  Options
 	sys   *syscalls
-	split *byte // see Split; nil: not split
+	split *Main // see Split; nil: not split
 }
 
 // NewLinux makes sockets that receive with recvmmsg and UDP GRO, send with
@@ -44,7 +44,7 @@ func (n *linuxNetwork) Listen(port uint16, mark uint32) (Sockets, error) {
 	}
 	if n.split != nil && n.opts.Queues <= 1 {
 		if err := n.splitOff(s, mark); err != nil {
-			s.log.Debug("one socket per address family has to do for all", "error", err)
+			s.log.Info("one socket per address family has to do for all: floods of handshakes keep packets waiting", "error", err)
 		}
 	}
 	s.routes = watchRoutes(mark, s.Port(), &s.counters, s.forgive, s.log)
@@ -67,11 +67,13 @@ func (p linuxPair) each(f func(*linuxSocket) error) error {
 }
 
 // linuxSockets is the sockets of a device: a pair, and on the same port with Options.Queues more
-// of them, or one for what was split off.
+// of them, or those of further lanes.
 type linuxSockets struct {
 	linuxPair
 	more   []linuxPair
-	aside  linuxPair // only receives
+	rest   linuxPair // of LaneRest; only receives
+	aside  linuxPair // of LaneAside; only receives
+	main   *Main     // how they are parted; nil: they are not there
 	routes *routes
 	listen listener
 	log    *slog.Logger
@@ -92,7 +94,7 @@ type linuxSocket struct {
 	gro      offload.Switch
 	gso      governor
 	zones    zoneTable
-	aside    bool // for what was split off
+	lane     Lane
 	closed   atomic.Bool
 	patience time.Duration // with a full send buffer
 	full     atomic.Bool   // it stayed full for that long, and nothing has fitted since
@@ -132,6 +134,11 @@ func (s *linuxSockets) Port() uint16 {
 	return s.v6.port()
 }
 
+// lanes calls f for the sockets of further lanes, which only receive.
+func (s *linuxSockets) lanes(f func(*linuxSocket) error) error {
+	return errors.Join(s.rest.each(f), s.aside.each(f))
+}
+
 // Receivers implements [Sockets].
 func (s *linuxSockets) Receivers() []Receiver {
 	var rs []Receiver
@@ -139,7 +146,7 @@ func (s *linuxSockets) Receivers() []Receiver {
 		rs = append(rs, newLinuxReceiver(sock))
 		return nil
 	})
-	s.aside.each(func(sock *linuxSocket) error {
+	s.lanes(func(sock *linuxSocket) error {
 		rs = append(rs, newLinuxReceiver(sock))
 		return nil
 	})
@@ -149,7 +156,7 @@ func (s *linuxSockets) Receivers() []Receiver {
 // SetMark implements [Sockets].
 func (s *linuxSockets) SetMark(mark uint32) error {
 	set := func(sock *linuxSocket) error { return setMark(sock.raw, mark) }
-	err := errors.Join(s.each(set), s.aside.each(set))
+	err := errors.Join(s.each(set), s.lanes(set))
 	s.routes.setMark(mark)
 	return err
 }
@@ -157,7 +164,7 @@ func (s *linuxSockets) SetMark(mark uint32) error {
 // Close implements [Sockets]. It returns when the route watcher has ended.
 func (s *linuxSockets) Close() error {
 	s.closeOnce.Do(func() {
-		s.closeErr = errors.Join(s.each((*linuxSocket).close), s.aside.each((*linuxSocket).close))
+		s.closeErr = errors.Join(s.each((*linuxSocket).close), s.lanes((*linuxSocket).close))
 		s.routes.close()
 	})
 	return s.closeErr
@@ -179,8 +186,12 @@ func (s *linuxSockets) Stats() Stats {
 		st.ReceiveFull += sock.drops()
 		return nil
 	})
-	s.aside.each(func(sock *linuxSocket) error {
-		st.AsideFull += sock.drops()
+	s.lanes(func(sock *linuxSocket) error {
+		if sock.lane == LaneRest {
+			st.RestFull += sock.drops()
+		} else {
+			st.AsideFull += sock.drops()
+		}
 		return nil
 	})
 	return st

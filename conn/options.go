@@ -49,9 +49,10 @@ type Stats struct {
 	ReceiveErrors uint64 `json:"receive_errors"` // calls that failed: ICMP errors, no memory
 	Truncated     uint64 `json:"truncated"`      // messages dropped because they or their control data were cut
 
-	// ReceiveFull and AsideFull are what the kernel dropped because those before it had not been read;
-	// AsideFull of what was split off ([Splitter]). Linux only, from 4.12 on.
+	// What the kernel dropped because those before it had not been read: of LaneMain, LaneRest
+	// and LaneAside. Linux only, from 4.12 on.
 	ReceiveFull uint64 `json:"receive_full"`
+	RestFull    uint64 `json:"rest_full"`
 	AsideFull   uint64 `json:"aside_full"`
 
 	Sent       uint64 `json:"sent"`

@@ -23,27 +23,38 @@ const asidePerTick = handshakeQueue
 // asideSize is the largest datagram, or run of merged ones, that is received there: 13 initiations.
 const asideSize = 2 << 10
 
-// splitting is n, with sockets of their own for what are no packets.
+// splitting is n, with sockets of their own for what are no packets, and for packets beside those that are preferred (flood.go).
 func splitting(n conn.Network) conn.Network {
 	if s, ok := n.(conn.Splitter); ok {
-		return s.Split(byte(noise.TypeTransport))
+		return s.Split(conn.Main{Header: [4]byte{byte(noise.TypeTransport)}, Least: noise.KeepaliveSize})
 	}
 	return n
 }
 
 // allowance is what a reader of such a socket may read. One owner.
 type allowance struct {
-	most  int // in a tick; 0: the reader is of a socket for packets, and may read all
+	most  int // in a tick; 0: all
 	tick  clock.Time
 	taken int
 }
 
-// newAllowance is that of the reader of r.
-func (d *Device) newAllowance(r conn.Receiver) allowance {
-	if a, ok := r.(conn.Aside); !ok || !a.Aside() {
-		return allowance{}
+// newAllowance is that of the reader of a lane.
+func (d *Device) newAllowance(l conn.Lane) allowance {
+	switch l {
+	case conn.LaneAside:
+		return allowance{most: asidePerTick * d.handshakeWorkers}
+	case conn.LaneRest:
+		return allowance{most: restPerTick}
 	}
-	return allowance{most: asidePerTick * d.handshakeWorkers}
+	return allowance{}
+}
+
+// laneOf is the lane of a receiver.
+func laneOf(r conn.Receiver) conn.Lane {
+	if l, ok := r.(conn.Laned); ok {
+		return l.Lane()
+	}
+	return conn.LaneMain
 }
 
 // take notes that n datagrams were read at now, and tells how long not to read any more: until the tick

@@ -9,7 +9,6 @@ import (
 	"culvert/conn"
 	"culvert/device/config"
 	"culvert/internal/clock"
-	"culvert/noise"
 	"culvert/timers"
 	"culvert/tun/tuntest"
 )
@@ -44,7 +43,7 @@ type asideSocket struct{ conn.Sockets }
 
 type asideReceiver struct{ conn.Receiver }
 
-func (asideReceiver) Aside() bool { return true }
+func (asideReceiver) Lane() conn.Lane { return conn.LaneAside }
 
 func (s asideSocket) Receivers() (all []conn.Receiver) {
 	for _, r := range s.Sockets.Receivers() {
@@ -55,11 +54,11 @@ func (s asideSocket) Receivers() (all []conn.Receiver) {
 
 type asideNetwork struct {
 	conn.Network
-	first byte
+	main conn.Main
 }
 
-func (n *asideNetwork) Split(first byte) conn.Network {
-	n.first = first
+func (n *asideNetwork) Split(main conn.Main) conn.Network {
+	n.main = main
 	return n
 }
 
@@ -86,8 +85,8 @@ func TestAsideHasAShare(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if n.first != byte(noise.TypeTransport) {
-			t.Fatalf("what begins with %d is told apart", n.first)
+		if n.main.Header != [4]byte{4} || n.main.Least != 32 { // protocol, section 5.4.6: type, reserved; an empty packet
+			t.Fatalf("%+v is told apart", n.main)
 		}
 		most, sent := asidePerTick*d.handshakeWorkers, 0
 		junk := func(count int) {

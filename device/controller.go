@@ -64,8 +64,9 @@ type controller struct {
 	starts     starts
 	keepalives keepalives
 	reopening  reopening
-	receive    *receivers // of the sockets; nil: there are none
-	secret     bool       // a key was used in this turn, and is on the stack
+	receive    *receivers   // of the sockets; nil: there are none
+	labels     []conn.Label // that they prefer
+	secret     bool         // a key was used in this turn, and is on the stack
 }
 
 // run is the controller's goroutine. It ends when Close has ended all others.
@@ -92,6 +93,9 @@ func (c *controller) run() {
 		case <-c.d.state.wanted:
 			c.now = c.d.clock.Now()
 			c.lookAtSockets()
+		case <-c.d.flood.wanted:
+			c.now = c.d.clock.Now()
+			c.prefer()
 		case <-c.d.stop:
 			return
 		}

@@ -79,6 +79,7 @@ type Device struct {
 	byKey peerMap
 	gate  gate
 	crowd crowd
+	flood flood
 
 	handshakes chan *hsMessage // closed by nobody: workers end on closing
 	jobs       chan hsJob
@@ -161,6 +162,7 @@ func (d *Device) defaults() {
 		d.opts.Workers = defaultWorkers()
 	}
 	d.state.init()
+	d.flood.init()
 	d.byKey.m = make(map[config.PublicKey]*peer)
 	d.gate.limit = ratelimiter.New()
 }

@@ -21,6 +21,7 @@ type inbound struct {
 	d        *Device
 	shard    int // its number: it writes through a file of its own, if there are several
 	receiver conn.Receiver
+	lane     conn.Lane
 	of       *receivers
 	batch    *inBatch // of the receive in hand: from the pool, or spare; nil: others are at work on it
 	spare    *inBatch // for when the budget is used up: the socket must be read; never handed on
@@ -29,7 +30,8 @@ type inbound struct {
 	load     load
 	rhythm   moderation
 	allowance
-	shift shift
+	looked clock.Time // the tick in which it looked for a flood
+	shift  shift
 }
 
 // run receives until the socket is closed, or fails.
@@ -49,11 +51,15 @@ func (in *inbound) run() {
 			return
 		}
 		in.now, in.batch.shard = in.d.clock.Now(), in.shard
-		waited, drained := in.batch.conn.Waited, len(in.batch.conn.Messages) < receiveSlots
+		waited, drained := in.batch.conn.Waited, len(in.batch.conn.Messages) < len(in.batch.conn.Slots())
 		in.load.note(!behind(in.batch.conn))
 		in.shift.note(waited)
 		packets := in.sort()
 		in.dispatch()
+		if tick := tickOf(in.now); tick != in.looked {
+			in.looked = tick
+			in.d.flood.look(tick, in.d.useless())
+		}
 		if pause := in.take(in.now, packets); pause > 0 && in.d.readerCounts.behind.Load() > 0 {
 			time.Sleep(pause)
 		}
@@ -63,11 +69,14 @@ func (in *inbound) run() {
 	}
 }
 
-// newSpare makes the spare batch. That of the reader of handshake messages is its only one, with small
-// slots: the budget is for packets.
+// newSpare makes the spare batch. That of a reader aside is its only one, and small: the budget is for
+// the main traffic.
 func (in *inbound) newSpare() *inBatch {
-	if in.most > 0 {
+	switch in.lane {
+	case conn.LaneAside:
 		return newInBatchOf(conn.NewBatchOf(receiveSlots, asideSize), receiveSlots)
+	case conn.LaneRest:
+		return newInBatch(restSlots)
 	}
 	return newInBatch(1)
 }
@@ -78,7 +87,7 @@ func (in *inbound) takeBatch() {
 		return
 	}
 	in.batch = in.spare
-	if in.most > 0 {
+	if in.lane != conn.LaneMain {
 		return
 	}
 	if b := in.d.inPool.get(); b != nil {
@@ -245,7 +254,7 @@ func (d *Device) runReceiver(p *peer, most int) (more bool) {
 func (d *Device) deliver(g *inGroup) {
 	k, p := g.key, g.key.peer
 	var last *conn.Message // that the last authenticated packet came with
-	rx, data := 0, 0
+	rx, data, good := 0, 0, 0
 	for pk := g.head(); pk != nil; pk = g.after(pk) {
 		if pk.bad == notDropped && !k.window.Accept(pk.counter()) {
 			pk.bad = DropReplay
@@ -255,6 +264,7 @@ func (d *Device) deliver(g *inGroup) {
 			continue
 		}
 		last = pk.msg
+		good++
 		if len(pk.buf) == noise.KeepaliveSize {
 			rx += noise.KeepaliveSize
 			continue
@@ -274,6 +284,9 @@ func (d *Device) deliver(g *inGroup) {
 		}
 		d.authenticated(k, last, g.now, data)
 		p.rx.Add(uint64(rx))
+	}
+	if d.flood.on.Load() {
+		d.flood.note(p, tickOf(g.now), good, g.count-good)
 	}
 	if len(g.writes) > 0 {
 		if n, err := d.writeFrom(g.batch.shard, g.writes); n < len(g.writes) {

@@ -21,6 +21,7 @@ type lan struct {
 	fate     func(*datagram) // called for each datagram, before it goes
 	log      []datagram      // what was sent since reset
 	quiet    bool            // no log
+	lanes    bool            // hosts made from now on have sockets with lanes
 	stranger *lanHost
 }
 
@@ -82,12 +83,14 @@ func (l *lan) inject(from, to netip.AddrPort, tos byte, data []byte) {
 // lanHost is one host's network: a conn.Network.
 type lanHost struct {
 	*conntest.Host
-	l     *lan
-	fails atomic.Pointer[error] // of every Listen
-	opens atomic.Int32          // sockets opened so far
-	sent  [2]atomic.Uint64      // runs, by shard
-	calls atomic.Uint64         // of Send
-	stall atomic.Bool           // every Send blocks until its sockets are closed, as with a full send buffer
+	l      *lan
+	fails  atomic.Pointer[error] // of every Listen
+	opens  atomic.Int32          // sockets opened so far
+	main   *conn.Main            // see laneHost; nil: no lanes
+	labels [][]conn.Label        // that Prefer was called with
+	sent   [2]atomic.Uint64      // runs, by shard
+	calls  atomic.Uint64         // of Send
+	stall  atomic.Bool           // every Send blocks until its sockets are closed, as with a full send buffer
 }
 
 func (l *lan) host(addrs ...netip.Addr) *lanHost {
@@ -137,7 +140,7 @@ func (h *lanHost) Listen(port uint16, mark uint32) (conn.Sockets, error) {
 	if err := h.fails.Load(); err != nil {
 		return nil, *err
 	}
-	s, err := h.Host.Listen(port, mark)
+	s, err := h.Host.ListenSplit(port, mark, h.main)
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +149,15 @@ func (h *lanHost) Listen(port uint16, mark uint32) (conn.Sockets, error) {
 	defer h.l.mu.Unlock()
 	h.l.sockets = append(h.l.sockets, t)
 	return t, nil
+}
+
+// laneHost is a host whose network has lanes.
+type laneHost struct{ *lanHost }
+
+// Split implements conn.Splitter.
+func (h laneHost) Split(main conn.Main) conn.Network {
+	h.main = &main
+	return h.lanHost
 }
 
 // tap is a host's sockets, watched.
@@ -165,6 +177,14 @@ func (s *tap) Close() error {
 		close(s.closed)
 	})
 	return s.Sockets.Close()
+}
+
+// Prefer implements conn.Preferring.
+func (s *tap) Prefer(labels []conn.Label) error {
+	s.host.l.mu.Lock()
+	s.host.labels = append(s.host.labels, slices.Clone(labels))
+	s.host.l.mu.Unlock()
+	return s.Sockets.(conn.Preferring).Prefer(labels)
 }
 
 // Lacks implements conn.Partial.

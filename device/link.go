@@ -1,6 +1,7 @@
 package device
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -106,6 +107,8 @@ func (c *controller) swap(s conn.Sockets) (conn.Sockets, *receivers) {
 		old = *p
 	}
 	readers := c.receive
+	c.labels = nil
+	c.d.flood.stop(s != nil && slices.ContainsFunc(s.Receivers(), func(r conn.Receiver) bool { return laneOf(r) == conn.LaneRest }))
 	if s == nil {
 		c.d.sockets.Store(nil)
 		c.receive = nil
@@ -116,8 +119,9 @@ func (c *controller) swap(s conn.Sockets) (conn.Sockets, *receivers) {
 	close(*c.d.raised.Swap(new(make(chan struct{}))))
 	c.receive = new(receivers)
 	for i, r := range s.Receivers() {
-		in := &inbound{d: c.d, shard: i, receiver: r, of: c.receive, load: c.d.newLoad(), rhythm: c.d.newModeration(), allowance: c.d.newAllowance(r)}
-		in.load.aside = in.most > 0
+		lane := laneOf(r)
+		in := &inbound{d: c.d, shard: i, receiver: r, lane: lane, of: c.receive, load: c.d.newLoad(), rhythm: c.d.newModeration(), allowance: c.d.newAllowance(lane)}
+		in.load.aside = lane != conn.LaneMain
 		c.receive.running.Go(func() { scrub.Run(in.run) })
 	}
 	return old, readers

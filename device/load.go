@@ -12,13 +12,13 @@ import "sync/atomic"
 type load struct {
 	workers bool // there are workers
 	always  bool // for tests: hand over whatever the load
-	aside   bool // the reader's work is nobody's measure
+	aside   bool // the reader's work is nobody's measure, and is its own: workers are for others
 	streak  int
 	on      bool
 	counts  *readerCounts // of the device
 }
 
-// readerCounts are how many readers there are, how many of them (but those of handshakes) are behind, and
+// readerCounts are how many readers there are, how many of them (but those aside) are behind, and
 // how many hand over to the workers now.
 type readerCounts struct{ reading, behind, handing atomic.Int32 }
 
@@ -60,9 +60,10 @@ func (l *load) set(on bool) {
 	if on {
 		change = 1
 	}
-	if !l.aside {
-		l.counts.behind.Add(change)
+	if l.aside {
+		return
 	}
+	l.counts.behind.Add(change)
 	if !l.workers {
 		return
 	}
@@ -70,4 +71,4 @@ func (l *load) set(on bool) {
 }
 
 // parallel says whether to hand the batch in hand to the workers.
-func (l *load) parallel() bool { return l.workers && (l.on || l.always) }
+func (l *load) parallel() bool { return l.workers && !l.aside && (l.on || l.always) }

@@ -88,7 +88,7 @@ func TestHonestPeerGetsThroughFlood(t *testing.T) {
 }
 
 // A reader that is behind is counted, with workers or without, until it is not any more or ends;
-// one of handshakes is not.
+// one aside is not, and hands nothing over.
 func TestBehindIsCounted(t *testing.T) {
 	for _, c := range []struct {
 		workers, aside bool
@@ -104,6 +104,9 @@ func TestBehindIsCounted(t *testing.T) {
 		note(false)
 		if got := counts.behind.Load(); got != c.want {
 			t.Errorf("%+v: %d are behind", c, got)
+		}
+		if got := l.parallel(); got != (c.workers && !c.aside) {
+			t.Errorf("%+v: parallel %v", c, got)
 		}
 		if note(true); counts.behind.Load() != 0 {
 			t.Errorf("%+v: still behind", c)

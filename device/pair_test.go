@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"culvert/conn"
 	"culvert/device/config"
 	"culvert/internal/clock"
 	"culvert/noise"
@@ -69,7 +70,11 @@ func newShardedHost(t *testing.T, l *lan, n byte, shards int, opts Options) *hos
 	if os.Getenv("CULVERT_TEST_LOG") != "" {
 		opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("host", h.name)
 	}
-	if h.d, err = New(h.tun, h.net, opts); err != nil {
+	var network conn.Network = h.net
+	if l.lanes {
+		network = laneHost{h.net}
+	}
+	if h.d, err = New(h.tun, network, opts); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.close)

@@ -115,6 +115,9 @@ func (c *controller) install(p *peer, keys *noise.Keypair) {
 		if x.keys[i] == nil {
 			x.keys[i] = k
 			c.d.index.setKeypair(keys.LocalIndex, k)
+			if len(c.labels) > 0 {
+				c.prefer()
+			}
 			return
 		}
 	}

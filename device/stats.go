@@ -30,6 +30,7 @@ type Stats struct {
 	Workers        int   // that seal and open beside the readers
 	Readers        int   // of TUN queues and sockets
 	Handing        int   // readers that hand over to the workers now
+	Flood          FloodStats
 	// Offloads are those of sockets and interface: on, or off since when and why.
 	Offloads []offload.State
 	Conn     any // counters of the sockets, since they were opened: conn.Stats, nil while down
@@ -51,6 +52,7 @@ func (d *Device) Stats() Stats {
 		Workers: max(0, d.opts.Workers),
 		Readers: int(d.readerCounts.reading.Load()),
 		Handing: int(d.readerCounts.handing.Load()),
+		Flood:   d.flood.stats(),
 	}
 	d.byKey.mu.RLock()
 	s.Peers = len(d.byKey.m)

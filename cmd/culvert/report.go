@@ -51,7 +51,8 @@ type report struct {
 	AcceptErrors  uint64 `json:"uapi_accept_errors"`
 	StampFailures uint64 `json:"state_save_errors"`
 
-	Confinement confine.State `json:"confinement"`
+	Flood       device.FloodStats `json:"flood"`
+	Confinement confine.State     `json:"confinement"`
 
 	Offloads []offload.State   `json:"offloads"`
 	Drops    map[string]uint64 `json:"drops"`
@@ -80,7 +81,7 @@ func (d *reporter) Report() any {
 		ListenPort: s.Port, MTU: s.MTU, Peers: s.Peers, Indices: s.Indices,
 		MemoryUsed: s.Memory, MemoryLimit: s.Budget,
 		Memory: memoryParts(resident, files, s.Memory, held), Workers: s.Workers, Readers: s.Readers, Handing: s.Handing, AEAD: aead.Kernel(),
-		Offloads: s.Offloads, Drops: s.Drops, Confinement: d.confined,
+		Offloads: s.Offloads, Drops: s.Drops, Flood: s.Flood, Confinement: d.confined,
 	}
 	if r.Offloads == nil {
 		r.Offloads = []offload.State{}

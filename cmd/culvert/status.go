@@ -153,6 +153,11 @@ func (r *report) text() string {
 	line("packet memory", "%s of %s", mebi(r.MemoryUsed), mebi(r.MemoryLimit))
 	line("workers", "%d; %d of %d readers hand over", r.Workers, r.Handing, r.Readers)
 	line("aead", "%s", r.AEAD)
+	if f := r.Flood; f.On {
+		line("flood", "of duplicate, forged or unknown messages, number %d; %d peers at work have a socket for themselves", f.Times, f.Preferred)
+	} else if f.Times > 0 {
+		line("floods", "%d of duplicate, forged or unknown messages", f.Times)
+	}
 	line("confinement", "%s", r.Confinement)
 	line("process", "%d, %d goroutines, %s resident", r.PID, r.Goroutines, mebi(r.RSS))
 	if r.AcceptErrors > 0 {

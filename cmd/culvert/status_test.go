@@ -34,6 +34,7 @@ func sample() report {
 			{Where: "tun", Name: "read_uso", Why: offload.Option},
 		},
 		Confinement: confine.State{On: true, Capabilities: []string{"cap_net_admin"}, Bounded: true, NoNewPrivs: true, Landlock: 7, Seccomp: true},
+		Flood:       device.FloodStats{On: true, Times: 2, Preferred: 3, Beyond: 4},
 		Drops:       map[string]uint64{"no_peer": 12, "replay": 0, "bad_tag": 1},
 		Sockets:     &conn.Stats{Received: 100, Sent: 200, SendCalls: 20, GSOFallbacks: 2},
 		Tun:         &tun.Stats{SuperRead: 7},
@@ -44,6 +45,14 @@ func sample() report {
 func TestStatusWithoutSockets(t *testing.T) {
 	r := report{Interface: "wg0", SocketError: "too many open files", SocketFailures: 5, Reopened: 4}
 	if text := r.text(); !strings.Contains(text, "state: no sockets (too many open files)") || !strings.Contains(text, "sockets: failed 5 times, opened anew 4 times") {
+		t.Error(text)
+	}
+}
+
+// A flood that is over is told, too.
+func TestStatusOfFloods(t *testing.T) {
+	r := report{Flood: device.FloodStats{Times: 5}}
+	if text := r.text(); !strings.Contains(text, "floods: 5 of duplicate") {
 		t.Error(text)
 	}
 }

@@ -332,3 +332,47 @@ func TestHold(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// Split sockets have a receiver for each lane of each family.
+func TestLanes(t *testing.T) {
+	x := newBench(t, 1)
+	defer x.net.Close()
+	s, err := x.b.ListenSplit(7, 0, &conn.Main{Header: [4]byte{4}, Least: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lanes := func(want ...int) { // datagrams of each
+		t.Helper()
+		x.sendRun(conn.Run{Data: []byte("\x04\x00\x00\x00tag!.\x04\x00\x00\x00tag?.\x04\x00\x00\x01tag!.\x04\x00\x00\x00tag!"), Segment: 9,
+			To: &conn.Endpoint{Remote: netip.AddrPortFrom(addrB, 7)}})
+		got := make([]int, 3)
+		for _, r := range s.Receivers() {
+			r := r.(*receiver)
+			got[r.Lane()] += len(r.queue)
+			r.queue = nil
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("lanes have %v, want %v", got, want)
+		}
+	}
+	if n := len(s.Receivers()); n != 6 {
+		t.Errorf("%d receivers", n)
+	}
+	lanes(2, 0, 2)
+	prefer := s.(conn.Preferring).Prefer
+	if err := prefer([]conn.Label{conn.Label([]byte("tag!"))}); err != nil {
+		t.Fatal(err)
+	}
+	lanes(1, 1, 2)
+	if prefer(nil) != nil {
+		t.Error("no way back")
+	}
+	lanes(2, 0, 2)
+	s.Close()
+	if err := prefer(nil); err != net.ErrClosed {
+		t.Error(err)
+	}
+	if err := x.sockB.(conn.Preferring).Prefer(nil); err != errors.ErrUnsupported {
+		t.Error(err)
+	}
+}

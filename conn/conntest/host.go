@@ -47,6 +47,12 @@ const firstPort = 49152 // of the dynamic ones, RFC 6335
 // host has addresses of. A taken port is syscall.EADDRINUSE, a host without
 // addresses syscall.EAFNOSUPPORT.
 func (h *Host) Listen(port uint16, mark uint32) (conn.Sockets, error) {
+	return h.ListenSplit(port, mark, nil)
+}
+
+// ListenSplit is Listen with a receiver for each lane, as a network that was split does ([conn.Splitter]); main
+// may be nil.
+func (h *Host) ListenSplit(port uint16, mark uint32, main *conn.Main) (conn.Sockets, error) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	if h.net.closed {
@@ -64,7 +70,7 @@ func (h *Host) Listen(port uint16, mark uint32) (conn.Sockets, error) {
 	if len(h.addrs) == 0 {
 		return nil, fmt.Errorf("listen on UDP port %d: %w", port, syscall.EAFNOSUPPORT)
 	}
-	s := newSockets(h, port, mark)
+	s := newSockets(h, port, mark, main)
 	h.ports[port] = s
 	return s, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -23,24 +24,60 @@ type sockets struct {
 	port   uint16
 	mark   uint32
 	closed bool
-	shards int         // receivers per family
-	recv   []*receiver // one family after the other
-	broken error       // every Receive ends with it
+	shards int          // receivers per family
+	recv   []*receiver  // one family after the other, lane after lane
+	main   *conn.Main   // nil: there is one lane
+	labels []conn.Label // that are preferred
+	broken error        // every Receive ends with it
 }
 
-func newSockets(h *Host, port uint16, mark uint32) *sockets {
-	s := &sockets{host: h, port: port, mark: mark, shards: max(1, h.shards)}
-	for _, is4 := range [...]bool{true, false} {
-		for _, a := range h.addrs {
-			if a.Is4() == is4 {
-				for range s.shards {
-					s.recv = append(s.recv, &receiver{socks: s, is4: is4, ready: sync.NewCond(&h.net.mu)})
+func newSockets(h *Host, port uint16, mark uint32, main *conn.Main) *sockets {
+	s := &sockets{host: h, port: port, mark: mark, shards: max(1, h.shards), main: main}
+	lanes := []conn.Lane{conn.LaneMain}
+	if main != nil {
+		lanes = append(lanes, conn.LaneRest, conn.LaneAside)
+	}
+	for _, lane := range lanes {
+		for _, is4 := range [...]bool{true, false} {
+			for _, a := range h.addrs {
+				if a.Is4() == is4 {
+					for range s.shards {
+						s.recv = append(s.recv, &receiver{socks: s, lane: lane, is4: is4, ready: sync.NewCond(&h.net.mu)})
+					}
+					break
 				}
-				break
 			}
 		}
 	}
 	return s
+}
+
+// Prefer implements [conn.Preferring].
+func (s *sockets) Prefer(labels []conn.Label) error {
+	s.host.net.mu.Lock()
+	defer s.host.net.mu.Unlock()
+	switch {
+	case s.closed:
+		return net.ErrClosed
+	case s.main == nil:
+		return errors.ErrUnsupported
+	}
+	s.labels = slices.Clone(labels[:min(len(labels), conn.MaxLabels)])
+	return nil
+}
+
+// lane is that of a datagram.
+func (s *sockets) lane(data []byte) conn.Lane {
+	const end = len(s.main.Header)
+	switch {
+	case s.main == nil:
+		return conn.LaneMain
+	case len(data) < max(s.main.Least, 2*end) || [end]byte(data) != s.main.Header:
+		return conn.LaneAside
+	case len(s.labels) == 0 || slices.Contains(s.labels, conn.Label(data[end:])):
+		return conn.LaneMain
+	}
+	return conn.LaneRest
 }
 
 // Port implements [conn.Sockets].
@@ -169,13 +206,17 @@ func (s *sockets) send(r *conn.Run, fault error) error {
 	}
 }
 
-// receiver is the queue of one family. The network's lock guards it.
+// receiver is the queue of one lane of one family. The network's lock guards it.
 type receiver struct {
 	socks *sockets
+	lane  conn.Lane
 	is4   bool
 	queue []datagram
 	ready *sync.Cond
 }
+
+// Lane implements [conn.Laned].
+func (r *receiver) Lane() conn.Lane { return r.lane }
 
 // Receive implements [conn.Receiver].
 func (r *receiver) Receive(b *conn.Batch) error {

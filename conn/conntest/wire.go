@@ -126,8 +126,9 @@ func (n *Network) deliver(d datagram) {
 	if s.shards > 1 {
 		shard = int(d.from.Addr().As16()[15]+byte(d.from.Port())) % s.shards
 	}
+	lane := s.lane(d.data)
 	for _, r := range s.recv {
-		if r.is4 != d.to.Addr().Is4() {
+		if r.is4 != d.to.Addr().Is4() || r.lane != lane {
 			continue
 		}
 		if shard--; shard >= 0 {
