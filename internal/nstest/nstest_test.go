@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"strings"
 	"syscall"
@@ -50,8 +51,13 @@ func leak() {
 	socket := SocketPath(l.Name())
 	os.Mkdir(SocketDir, 0o755)
 	os.WriteFile(socket, nil, 0o600)
+	interrupted := make(chan os.Signal, 1)
+	if signal.Ignored(syscall.SIGINT) { // as what nohup or a script's & started does: nobody would die of it
+		signal.Notify(interrupted, syscall.SIGINT)
+	}
 	fmt.Println(p.PID, strings.TrimSpace(daemon), l.Dir, socket)
-	select {}
+	<-interrupted
+	os.Exit(130) // which closes nothing, too
 }
 
 func lab(t *testing.T) *Lab {
