@@ -16,7 +16,6 @@ import (
 	"culvert/internal/aead"
 	"culvert/internal/memscan"
 	"culvert/internal/scrub"
-	"culvert/noise"
 	"culvert/timers"
 )
 
@@ -43,15 +42,30 @@ func alone(t *testing.T, f func(t *testing.T, opts Options)) {
 	}
 }
 
-// sessionKeys are the needles of both keys of k.
-func sessionKeys(k *keypair) []memscan.Needle {
-	key := func(name string, k *aead.Key) []memscan.Needle { return memscan.Key(name, memscan.Inside(k, "secret")) }
-	return append(key("key that sends", k.keys.Send), key("key that receives", k.keys.Recv)...)
+// needles makes them of secrets of h where those are wiped, in its controller: a test that reads them itself, and then
+// lets time pass, reads beside a controller that wipes them, since time orders nothing.
+func (h *host) needles(of func() []memscan.Needle) (keys []memscan.Needle) {
+	h.d.do(func() {
+		keys, h.d.controller.secret = of(), true
+	})
+	return keys
 }
 
-// handshakeSecrets are those of a handshake under way.
-func handshakeSecrets(h *noise.Handshake) []memscan.Needle {
-	return append(memscan.Key("ephemeral key", memscan.Inside(h, "ephemeral.private")), memscan.Key("chaining key", memscan.Inside(h, "symmetric.chain"))...)
+// sessionKeys are the needles of both keys of the session with to.
+func (h *host) sessionKeys(to *host) []memscan.Needle {
+	key := func(name string, k *aead.Key) []memscan.Needle { return memscan.Key(name, memscan.Inside(k, "secret")) }
+	return h.needles(func() []memscan.Needle {
+		k := h.peer(to).sendKey.Load()
+		return append(key("key that sends", k.keys.Send), key("key that receives", k.keys.Recv)...)
+	})
+}
+
+// handshakeSecrets are those of the handshake with to that is under way.
+func (h *host) handshakeSecrets(to *host) []memscan.Needle {
+	return h.needles(func() []memscan.Needle {
+		x := h.peer(to).secrets.waiting.state
+		return append(memscan.Key("ephemeral key", memscan.Inside(x, "ephemeral.private")), memscan.Key("chaining key", memscan.Inside(x, "symmetric.chain"))...)
+	})
 }
 
 // wantFound fails the test unless each is somewhere, in one of its forms.
@@ -130,12 +144,12 @@ func TestNoSessionKeysInMemory(t *testing.T) {
 		p.lan.setFate(lossOf(fromHost(p.b)))
 		p.a.send(p.a.packet4(p.b, "x"))
 		synctest.Wait()
-		handshake := handshakeSecrets(p.a.peer(p.b).secrets.waiting.state)
+		handshake := p.a.handshakeSecrets(p.b)
 		wantFound(t, handshake...)
 		p.lan.setFate(nil)
 		sleep(10 * time.Second)
 		p.traffic()
-		session := sessionKeys(p.a.peer(p.b).sendKey.Load())
+		session := p.a.sessionKeys(p.b)
 		wantFound(t, session...)
 		wantGone(t, handshake...)
 		sleep(timers.ZeroKeysAfter + time.Second)
@@ -149,7 +163,7 @@ func TestNoKeysOfRemovedPeerInMemory(t *testing.T) {
 		p, _, preshared := secretPair(t, opts)
 		p.connect()
 		p.traffic()
-		keys := append(sessionKeys(p.a.peer(p.b).sendKey.Load()), preshared...)
+		keys := append(p.a.sessionKeys(p.b), preshared...)
 		wantFound(t, keys...)
 		for _, h := range []*host{p.a, p.b} {
 			h.configure(&config.Update{ReplacePeers: true})
@@ -165,7 +179,9 @@ func TestNoReplacedPrivateKeyInMemory(t *testing.T) {
 		p, private, _ := secretPair(t, opts)
 		p.connect()
 		p.traffic()
-		keys := append(memscan.Key("static-static secret", &p.a.peer(p.b).remote.Load().Shared), private...)
+		keys := append(p.a.needles(func() []memscan.Needle {
+			return memscan.Key("static-static secret", &p.a.peer(p.b).remote.Load().Shared)
+		}), private...)
 		wantFound(t, keys...)
 		p.b.configure(&config.Update{ReplacePeers: true})  // which has the same static-static secret
 		p.a.configure(&config.Update{HasPrivateKey: true}) // none: computing with another would overwrite the same places
