@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,9 +20,16 @@ import (
 // leakVar makes this test binary a program that leaves things behind.
 const leakVar = "NSTEST_LEAK"
 
+// waitVar makes this process wait for the end of its input.
+const waitVar = "NSTEST_TEST_WAIT"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(leakVar) != "" {
 		leak()
+	}
+	if os.Getenv(waitVar) != "" {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

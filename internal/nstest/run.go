@@ -3,17 +3,14 @@
 package nstest
 
 import (
-	"bytes"
 	"crypto/rand"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 )
 
 // markVar is the environment variable that marks our processes.
@@ -52,11 +49,21 @@ func (r *run) name() string { return r.prefix + strconv.FormatInt(r.last.Add(1),
 // guardScript waits for the end of its standard input, that is for the end of
 // the process that started it, and removes what that left behind.
 // $1 mark, $2 directory, $3 sockets (a path without the rest of the name).
+//
+// It believes that nobody is left when it found nobody three times: a process in
+// execve(2) has no environment for a moment (see environment).
 const guardScript = `
 cat >/dev/null
 ours() { grep -lzs "^` + markVar + `=$1" /proc/[0-9]*/environ | sed 's,/proc/\([0-9]*\)/.*,\1,'; }
-for p in $(ours "$1"); do kill -TERM "$p"; done 2>/dev/null
-n=0; while [ $n -lt 50 ] && [ -n "$(ours "$1")" ]; do sleep 0.1; n=$((n+1)); done
+n=0; none=0; told=' '
+while [ $n -lt 50 ] && [ $none -lt 3 ]; do
+	none=$((none+1))
+	for p in $(ours "$1"); do
+		none=0
+		case "$told" in *" $p "*) ;; *) told="$told$p "; kill -TERM "$p" 2>/dev/null ;; esac
+	done
+	sleep 0.1; n=$((n+1))
+done
 for p in $(ours "$1"); do kill -KILL "$p"; done 2>/dev/null
 rm -rf -- "${2:?}"
 rm -f -- "${3:?}"*.sock`
@@ -78,47 +85,4 @@ func (r *run) guard() error {
 	}
 	r.pipe = out
 	return cmd.Process.Release() // it outlives us
-}
-
-// marked lists the processes whose environment has exactly this mark.
-func marked(mark string) (pids []int) {
-	want := []byte(markVar + "=" + mark)
-	dirs, _ := os.ReadDir("/proc")
-	for _, d := range dirs {
-		pid, err := strconv.Atoi(d.Name())
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		environ, _ := os.ReadFile("/proc/" + d.Name() + "/environ") // gone or a zombie: empty
-		for v := range bytes.SplitSeq(environ, []byte{0}) {
-			if bytes.Equal(v, want) {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids
-}
-
-// sweep ends the processes that have the mark: those that left their parent.
-func sweep(mark string) error {
-	signal := func(s syscall.Signal) (names []string) {
-		for _, pid := range marked(mark) {
-			comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-			names = append(names, fmt.Sprintf("%s (%d)", strings.TrimSpace(string(comm)), pid))
-			syscall.Kill(pid, s)
-		}
-		return names
-	}
-	if signal(syscall.SIGTERM) == nil {
-		return nil
-	}
-	if Eventually(patience, func() bool { return len(marked(mark)) == 0 }) {
-		return nil
-	}
-	names := signal(syscall.SIGKILL)
-	Eventually(time.Second, func() bool { return len(marked(mark)) == 0 })
-	if names == nil {
-		return nil
-	}
-	return fmt.Errorf("killed after %v: %s", patience, strings.Join(names, ", "))
 }
