@@ -404,9 +404,16 @@ func TestOptions(t *testing.T) {
 }
 
 // A refused super-packet goes as single packets, and that kind is not tried
-// again. The file is a socket that is too small for a super-packet.
+// again. The file is a socket that is too small for a super-packet. Single packets wait
+// for room in it, as a TUN never does, so they are no raw calls: the runtime has to know that
+// they block, or it would not let the one who makes room run.
 func TestGovernor(t *testing.T) {
 	d, kernel := onSocket(t, 4096, unix.SOCK_CLOEXEC)
+	tun.SetKernel(d, tun.Kernel{Write: func(fd int, b []byte) (int, unix.Errno) {
+		n, err := unix.Write(fd, b)
+		errno, _ := err.(unix.Errno)
+		return n, errno
+	}})
 	packets := stream(10, 1000)
 	for round := range 2 {
 		result := make(chan error, 1)
