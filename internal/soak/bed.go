@@ -129,7 +129,7 @@ func (b *bed) run(ctx context.Context) (*result, error) {
 		return nil, err
 	}
 	var err error
-	if r.AtRest[0], err = b.rest(r.Begin); err != nil {
+	if r.AtRest[0], err = b.rest(r, func(sample) bool { return true }); err != nil {
 		return nil, err
 	}
 	for cycle := 0; cycle == 0 || time.Since(r.Begin) < b.length; cycle++ {
@@ -145,19 +145,23 @@ func (b *bed) run(ctx context.Context) (*result, error) {
 		progress("%6.1f min: cycle %d, %d packets sent, %d lost without a reason, %d found; left %s; right %s",
 			time.Since(r.Begin).Minutes(), cycle+1, r.Sent, r.Unexplained, len(r.Found), last.Left, last.Right)
 	}
-	if r.AtRest[1], err = b.rest(r.Begin); err != nil {
+	if r.AtRest[1], err = b.rest(r, r.gaveBack); err != nil {
 		return nil, err
 	}
 	r.judge()
 	return r, nil
 }
 
-// rest waits until both daemons have given back memory that they do not need.
-func (b *bed) rest(begin time.Time) (sample, error) {
-	if b.length > 0 { // else there is no time for it
-		time.Sleep(giveBack)
+// rest waits until both daemons have given back memory that they do not need. The shortest
+// soak has time for that only if it is not enough to look at once.
+func (b *bed) rest(r *result, enough func(s sample) bool) (s sample, err error) {
+	if b.length == 0 {
+		if s, err = b.sample(time.Since(r.Begin)); err != nil || enough(s) {
+			return s, err
+		}
 	}
-	return b.sample(time.Since(begin))
+	time.Sleep(giveBack)
+	return b.sample(time.Since(r.Begin))
 }
 
 // phase is one: traffic, the disturbance a quarter into it, and a sample.

@@ -167,13 +167,22 @@ func (r *result) judge() {
 				r.found("%s: %s grow by %.1f in %.1f minutes, %.1f is none: %v", side.name, q.name, growth, (at[len(at)-1]-at[0])/60, q.grows, ends(values))
 			}
 		}
-		if begin, end := side.of(r.AtRest[0]).Packets, side.of(r.AtRest[1]).Packets; end > begin+restBreath {
+		if begin, end := side.of(r.AtRest[0]).Packets, side.of(r.AtRest[1]).Packets; heldBack(begin, end) {
 			r.found("%s: %d bytes of packet memory at rest, %d at the beginning", side.name, end, begin)
 		}
 		if n := side.of(r.Samples[len(r.Samples)-1]).Failures; n > 0 {
 			r.found("%s: sockets failed %d times", side.name, n)
 		}
 	}
+}
+
+// heldBack reports whether a daemon has more packet memory at the end, in bytes, than at the beginning.
+func heldBack(begin, end int64) bool { return end > begin+restBreath }
+
+// gaveBack reports whether neither daemon has more packet memory in s than at the beginning.
+func (r *result) gaveBack(s sample) bool {
+	begin := r.AtRest[0]
+	return !heldBack(begin.Left.Packets, s.Left.Packets) && !heldBack(begin.Right.Packets, s.Right.Packets)
 }
 
 // runtimeKinds are what the Go runtime has, counted in objects.
