@@ -68,6 +68,7 @@ func (c *controller) open(port uint16, mark uint32) error {
 		return err
 	}
 	first := c.d.sockets.Load() == nil
+	c.d.state.forget()
 	c.replace(s)
 	c.reopening.at = clock.Never
 	c.d.state.missing.Store(nil)

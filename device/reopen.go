@@ -54,7 +54,7 @@ func (r *reopening) want(now clock.Time) {
 // sockets. Safe for concurrent use.
 type socketState struct {
 	wanted chan struct{}         // capacity 1: the controller is to look
-	asked  atomic.Bool           // senders have asked it to, until it has tried
+	asked  atomic.Bool           // senders have asked it to, until it has tried or opened others
 	broken atomic.Pointer[error] // what a sender found
 
 	missing            atomic.Pointer[error] // why there are no sockets though the interface is up; nil: there are
@@ -68,6 +68,13 @@ func (s *socketState) signal() {
 	case s.wanted <- struct{}{}:
 	default: // it has not looked yet
 	}
+}
+
+// forget is when other sockets are opened: what was found of those before is not theirs, and who wants
+// something of these may ask.
+func (s *socketState) forget() {
+	s.broken.Store(nil)
+	s.asked.Store(false)
 }
 
 // sendRefused has the controller look at the sockets if err is theirs and not a

@@ -224,6 +224,40 @@ func TestFamilyComes(t *testing.T) {
 	})
 }
 
+// A wish for a family that is missing is not lost with what else opens sockets before it is that wish's turn.
+func TestFamilyIsStillWanted(t *testing.T) {
+	for name, opens := range map[string]func(p *pair){
+		"down and up": func(p *pair) { p.a.tun.Down(); synctest.Wait(); p.a.tun.Up() },
+		"port":        func(p *pair) { p.a.configure(&config.Update{HasListenPort: true, ListenPort: 51821}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t, Options{})
+				a6, b6 := p.a.net.Addrs()[1], netip.AddrPortFrom(p.b.net.Addrs()[1], p.b.outer.Port())
+				p.a.tun.Down()
+				synctest.Wait()
+				p.a.net.Move(p.a.outer.Addr())
+				p.a.tun.Up()
+				p.a.configure(&config.Update{Peers: []config.PeerUpdate{{PublicKey: p.b.public, Endpoint: b6}}})
+				p.a.send(p.a.packet4(p.b, "x"))
+				sleep(10 * time.Second)
+				for n := 0; !p.a.d.state.asked.Load(); n++ { // it was looked for, and is to be again
+					if sleep(time.Second); n == 60 {
+						t.Fatal("it is not looked for")
+					}
+				}
+				opens(p)
+				synctest.Wait()
+				p.a.net.Move(p.a.outer.Addr(), a6)
+				p.a.send(p.a.packet4(p.b, "y"))
+				sleep(reopenLast + 10*time.Second)
+				p.crossesTo(b6)
+				p.a.wantSockets("", 0, 1)
+			})
+		})
+	}
+}
+
 // crossesTo is crosses, and b is reached at that endpoint.
 func (p *pair) crossesTo(at netip.AddrPort) {
 	p.a.t.Helper()
