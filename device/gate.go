@@ -72,8 +72,8 @@ const (
 )
 
 // perTick is how many messages of a source that floods, or under load of any, are looked at in a
-// tick of 67 ms, so that a flood costs so much and no more: those without a mac2, for which a cookie reply
-// is all that can be had, and those with one, which may be right.
+// tick of 67 ms, so that a flood costs so much and no more: those without a mac2 (so also cookie replies), for which a
+// cookie reply is all that can be had, and those with one, which may be right.
 var perTick = [...]int{withoutCookie: 1, withCookie: 2}
 
 const (
@@ -136,9 +136,6 @@ func (c *crowd) enter(now clock.Time, s *source, cookie int) (crowded, ok bool) 
 
 // leave is when a worker takes a message, or when it finds no room.
 func (c *crowd) leave(s *source, crowded bool) {
-	if s == nil { // a cookie reply
-		return
-	}
 	s.waiting.Add(-1)
 	if crowded {
 		c.waiting.Add(-1)

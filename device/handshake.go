@@ -28,7 +28,7 @@ type hsMessage struct {
 	from    conn.Message // without Data
 	buf     [noise.InitiationSize]byte
 	n       int
-	source  *source // where it is counted; nil: a cookie reply
+	source  *source // where it is counted
 	crowded bool    // its source has more waiting than its share
 }
 
@@ -41,33 +41,29 @@ type hsJob struct {
 	stamp  noise.Timestamp
 }
 
-// offerHandshake queues a handshake message whose mac1 is good, if its source may have more
-// waiting. A bad one may not occupy anything.
+// offerHandshake queues a handshake message, if its source may have more waiting. One whose mac1 is
+// bad, or a cookie reply to nobody, may not occupy anything.
 func (in *inbound) offerHandshake(b []byte, m *conn.Message) {
 	d, now, kind := in.d, in.now, noise.Classify(b)
-	var from *source
-	var crowded bool
-	if kind != noise.TypeCookieReply {
-		id := d.identity.Load()
-		if id == nil {
-			d.dropped(now, DropNoPrivateKey, 1, nil)
-			return
-		}
-		from = d.crowd.of(m.Remote.Addr())
-		cookie := cookieOf(b)
-		if d.crowd.spent(now, from, cookie) {
-			d.dropped(now, DropCrowded, 1, nil)
-			return
-		}
-		if !id.CheckMAC1(&in.hasher, b) {
-			d.dropped(now, DropBadMAC1, 1, nil)
-			return
-		}
-		var ok bool
-		if crowded, ok = d.crowd.enter(now, from, cookie); !ok {
-			d.dropped(now, DropCrowded, 1, nil)
-			return
-		}
+	from, cookie := d.crowd.of(m.Remote.Addr()), cookieOf(b)
+	switch id := d.identity.Load(); {
+	case kind == noise.TypeCookieReply && d.repliedTo(b) == nil:
+		d.dropped(now, DropBadCookie, 1, nil)
+		return
+	case kind != noise.TypeCookieReply && id == nil:
+		d.dropped(now, DropNoPrivateKey, 1, nil)
+		return
+	case d.crowd.spent(now, from, cookie):
+		d.dropped(now, DropCrowded, 1, nil)
+		return
+	case kind != noise.TypeCookieReply && !id.CheckMAC1(&in.hasher, b):
+		d.dropped(now, DropBadMAC1, 1, nil)
+		return
+	}
+	crowded, ok := d.crowd.enter(now, from, cookie)
+	if !ok {
+		d.dropped(now, DropCrowded, 1, nil)
+		return
 	}
 	h, _ := d.hsPool.Get().(*hsMessage)
 	if h == nil {
@@ -84,16 +80,24 @@ func (in *inbound) offerHandshake(b []byte, m *conn.Message) {
 	}
 }
 
-// openCookieReply passes a reply on to the one it claims to answer.
-func (d *Device) openCookieReply(now clock.Time, msg []byte) {
-	var p *peer
-	if e := d.index.get(noise.Receiver(msg)); e != nil {
-		if h := e.pending.Load(); h != nil {
-			p = h.peer
-		} else if k := e.keypair.Load(); k != nil {
-			p = k.peer
-		}
+// repliedTo is the peer whose handshake message a cookie reply claims to answer; nil if there is none.
+func (d *Device) repliedTo(reply []byte) *peer {
+	e := d.index.get(noise.Receiver(reply))
+	if e == nil {
+		return nil
 	}
+	if h := e.pending.Load(); h != nil {
+		return h.peer
+	}
+	if k := e.keypair.Load(); k != nil {
+		return k.peer
+	}
+	return nil
+}
+
+// openCookieReply passes a reply on to that peer, if it is still there.
+func (d *Device) openCookieReply(now clock.Time, msg []byte) {
+	p := d.repliedTo(msg)
 	if p == nil {
 		d.dropped(now, DropBadCookie, 1, nil)
 		return

@@ -2,6 +2,7 @@ package device
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -317,6 +318,47 @@ func TestBadMACsAreNoLoad(t *testing.T) {
 		close(gate)
 		p.want("a>b initiation, b>a response, a>b data 64")
 		p.a.wantDrops(map[Reason]uint64{DropBadMAC1: handshakeQueue / 2})
+	})
+}
+
+// Cookie replies that answer nothing occupy nothing; of those that name an index in use a source has
+// its share, and nobody else is asked for a cookie.
+func TestCookieRepliesAreNoLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2)) // one handshake worker
+		slow := new(slowRand)
+		p := newPair(t, Options{Rand: slow})
+		p.connect()
+		reply := make([]byte, noise.CookieReplySize)
+		reply[0] = byte(noise.TypeCookieReply)
+		flood := func(receiver uint32) {
+			binary.LittleEndian.PutUint32(reply[4:], receiver)
+			for range handshakeQueue + 7 {
+				p.lan.inject(nowhere, p.a.outer, 0, reply)
+			}
+			synctest.Wait()
+		}
+		sleep(timers.RejectAfterTime)
+		gate := make(chan struct{})
+		slow.gate.Store(&gate) // the worker is busy
+		p.a.send(p.a.packet4(p.b, "x"))
+		synctest.Wait()
+		known := p.a.peer(p.b).keypairs()[0].keys.LocalIndex
+		flood(known + 1)
+		p.a.wantDrops(map[Reason]uint64{DropBadCookie: handshakeQueue + 7})
+		flood(known)
+		if n := len(p.a.d.handshakes); n != sourceShare+perTick[withoutCookie] {
+			t.Errorf("%d messages wait", n)
+		}
+		p.lan.reset()
+		slow.gate.Store(nil)
+		close(gate)
+		p.want("a>b initiation, b>a response, a>b data 64")
+		waited := uint64(sourceShare + perTick[withoutCookie])
+		p.a.wantDrops(map[Reason]uint64{DropBadCookie: handshakeQueue + 7 + waited, DropCrowded: handshakeQueue + 7 - waited})
+		if n := p.a.d.crowd.of(nowhere.Addr()).waiting.Load() + p.a.d.crowd.waiting.Load(); n != 0 {
+			t.Errorf("%d messages that are done are counted", n)
+		}
 	})
 }
 

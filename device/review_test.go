@@ -151,7 +151,7 @@ func TestHandshakesTakeTurns(t *testing.T) {
 		for range cap(d.jobs) {
 			d.jobs <- hsJob{peer: &peer{}}
 		}
-		d.handshakes <- &hsMessage{kind: noise.TypeCookieReply, n: noise.CookieReplySize}
+		d.handshakes <- &hsMessage{kind: noise.TypeCookieReply, n: noise.CookieReplySize, source: new(source)}
 		d.workers.Add(1)
 		go d.runHandshakes()
 		for range 2 {
