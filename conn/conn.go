@@ -112,7 +112,7 @@ type Partial interface {
 // A Receiver is one socket being read. Only one goroutine may use it.
 type Receiver interface {
 	// Receive blocks until at least one datagram is there and fills
-	// b.Messages. Errors of single datagrams (ICMP errors, truncation) are
+	// b.Messages, and b.Cut: that can be all there is. Errors of single datagrams (ICMP errors, truncation) are
 	// dealt with inside, and so is a failure that passes. Any error returned is
 	// final: net.ErrClosed after Close, else the socket broke, and others have to
 	// be opened.
@@ -138,6 +138,7 @@ type Message struct {
 // A Batch is the memory of one Receive. It is not safe for concurrent use.
 type Batch struct {
 	Messages []Message // filled by Receive
+	Cut      int       // messages of that Receive that were thrown away, as they did not fit their slots
 	Waited   bool      // Receive found nothing and waited; false also where the platform does not tell
 	memory   []byte    // what the slots are cut from
 	slots    [][]byte

@@ -386,6 +386,36 @@ func TestReceiveGoesOnAfterErrors(t *testing.T) {
 	}
 }
 
+// What is cut is told, so that who has to do with little of it can stop.
+func TestReceiveTellsWhatWasCut(t *testing.T) {
+	sys := kernel
+	s, err := (&linuxNetwork{sys: &sys}).Listen(0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	calls := 0
+	sys.recvmmsg = func(_ uintptr, msgs []mmsghdr) (int, unix.Errno) {
+		if calls++; calls > 2 {
+			return 0, unix.EBADF
+		}
+		for i := range msgs[:2] {
+			msgs[i].hdr.Flags = unix.MSG_TRUNC
+		}
+		return 2, 0
+	}
+	r, b := receiver(t, s, ipv4), NewBatchOf(3, 2<<10)
+	defer b.Free()
+	for range 2 {
+		if err := r.Receive(b); err != nil || b.Cut != 2 || len(b.Messages) != 0 {
+			t.Fatalf("%d messages, %d cut, %v", len(b.Messages), b.Cut, err)
+		}
+	}
+	if st := s.(*linuxSockets).Stats(); st.Truncated != 4 {
+		t.Errorf("%d were counted", st.Truncated)
+	}
+}
+
 // A family that is missing must not turn the port into 0, and an error must
 // not leave a socket behind.
 func TestListenFamilies(t *testing.T) {

@@ -97,7 +97,7 @@ func (r *linuxReceiver) Receive(b *Batch) error {
 		b.state = st
 	}
 	r.state = st
-	b.Messages = b.Messages[:0]
+	b.Messages, b.Cut = b.Messages[:0], 0
 	for failures := 0; ; {
 		st.reset()
 		waited, err := r.wait.Read()
@@ -107,7 +107,7 @@ func (r *linuxReceiver) Receive(b *Batch) error {
 		switch r.errno {
 		case 0:
 			st.dirty = r.got
-			if r.fill(b, st); len(b.Messages) > 0 {
+			if r.fill(b, st); len(b.Messages) > 0 || b.Cut > 0 {
 				b.Waited = waited
 				return nil
 			}
@@ -136,17 +136,17 @@ func (r *linuxReceiver) final(err error) error {
 
 // fill makes the messages that the kernel delivered.
 func (r *linuxReceiver) fill(b *Batch, st *receiveState) {
-	datagrams, cut := 0, 0
+	datagrams := 0
 	for i := range st.msgs[:r.got] {
 		h := &st.msgs[i]
 		// Without all control data the size of merged datagrams is unknown.
 		if h.hdr.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-			cut++
+			b.Cut++
 			continue
 		}
 		from, scope, ok := st.names[i].get()
 		if !ok {
-			cut++
+			b.Cut++
 			continue
 		}
 		b.Messages = append(b.Messages, Message{Data: b.slots[i][:h.len], Remote: from})
@@ -162,7 +162,7 @@ func (r *linuxReceiver) fill(b *Batch, st *receiveState) {
 	}
 	r.sock.counters.receiveCalls.Add(1)
 	r.sock.counters.received.Add(uint64(datagrams))
-	if cut > 0 {
-		r.sock.counters.truncated.Add(uint64(cut))
+	if b.Cut > 0 {
+		r.sock.counters.truncated.Add(uint64(b.Cut))
 	}
 }

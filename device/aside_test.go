@@ -1,6 +1,7 @@
 package device
 
 import (
+	"log/slog"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -35,6 +36,19 @@ func TestAllowance(t *testing.T) {
 	}
 	if got := (&allowance{}).take(tick, 1<<30); got != 0 {
 		t.Errorf("packets wait %v", got)
+	}
+}
+
+// Every datagram counts, also one with nothing in it, or too much.
+func TestEveryDatagramCounts(t *testing.T) {
+	d := &Device{}
+	d.log = slog.New(slog.DiscardHandler)
+	in := &inbound{d: d, batch: newInBatch(3)}
+	defer in.batch.free()
+	in.batch.conn.Messages = []conn.Message{{}, {Data: []byte{9}, Segment: 1}, {}}
+	in.batch.conn.Cut = 5
+	if n := in.sort(); n != 8 || d.drops.load(DropMalformed) != 3 {
+		t.Errorf("%d are counted, %d dropped", n, d.drops.load(DropMalformed))
 	}
 }
 

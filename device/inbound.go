@@ -125,13 +125,15 @@ func (in *inbound) end() {
 }
 
 // sort cuts the runs into datagrams, puts each where it belongs and tells how
-// many there were.
+// many there were, with those that were too large to be received.
 func (in *inbound) sort() (packets int) {
 	in.batch.reset()
+	packets = in.batch.conn.Cut
 	for i := range in.batch.conn.Messages {
 		m := &in.batch.conn.Messages[i]
 		if len(m.Data) == 0 {
 			in.d.dropped(in.now, DropMalformed, 1, nil)
+			packets++
 		}
 		for rest := m.Data; len(rest) > 0; {
 			n := min(m.Segment, len(rest))
