@@ -48,6 +48,9 @@ func OnFile(f *os.File, vnet bool) Device {
 	return d
 }
 
+// CloseFile closes what OnFile opened.
+func CloseFile(d Device) { d.(*linuxDevice).file.Close() }
+
 // ReadPause is how long a reader rests after a failure.
 const ReadPause = readPause
 

@@ -23,8 +23,10 @@ func onSocket(t testing.TB, send, flags int) (tun.Device, int) {
 		t.Fatal(err)
 	}
 	f := os.NewFile(uintptr(fds[0]), "socket")
-	t.Cleanup(func() { f.Close(); unix.Close(fds[1]) })
-	return tun.OnFile(f, true), fds[1]
+	d := tun.OnFile(f, true)
+	// Also the device's: what is left to the garbage collector it closes while another test counts.
+	t.Cleanup(func() { tun.CloseFile(d); f.Close(); unix.Close(fds[1]) })
+	return d, fds[1]
 }
 
 var received [1 << 17]byte
