@@ -9,8 +9,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,9 +39,10 @@ func Listen(name string) (*Listener, error) { return ListenIn(SocketDir, name) }
 
 // ListenIn is Listen with another directory.
 func ListenIn(dir, name string) (*Listener, error) {
-	l, err := listenIn(dir, filepath.Join(dir, name+".sock"))
+	path := filepath.Join(dir, name+".sock")
+	l, err := listenIn(dir, path)
 	if err != nil {
-		return nil, fmt.Errorf("uapi socket: %w", err)
+		return nil, fmt.Errorf("uapi socket %s: %w", path, err)
 	}
 	return l, nil
 }
@@ -51,9 +54,10 @@ func listenIn(dir, path string) (*Listener, error) {
 	if err := checkFree(path); err != nil {
 		return nil, err
 	}
+	sweep(dir, time.Now())
 	// A directory of our own, mode 0700, keeps everybody out until the socket
 	// has its mode. Moving the file does not disturb who connects to it.
-	private, err := os.MkdirTemp(dir, ".new")
+	private, err := os.MkdirTemp(dir, privatePrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +73,28 @@ func listenIn(dir, path string) (*Listener, error) {
 		u.Close()
 	}
 	return l, err
+}
+
+// privatePrefix begins the name of a directory that a socket is made in, which is
+// there for some microseconds. One that is privateAge old is of a daemon that was
+// killed meanwhile.
+const (
+	privatePrefix = ".new"
+	privateAge    = time.Minute
+)
+
+// sweep removes what killed daemons left in dir. What it cannot remove stays: it is in
+// nobody's way.
+func sweep(dir string, now time.Time) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), privatePrefix) {
+			continue
+		}
+		if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) >= privateAge {
+			os.RemoveAll(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // publish gives the socket u, bound at first, its mode and its place.
@@ -189,6 +215,8 @@ func makeDir(dir string) error {
 	}
 	if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {
 		return nil
+	} else if statErr == nil {
+		return fmt.Errorf("%s is no directory: remove it: %w", dir, syscall.ENOTDIR)
 	}
 	return err
 }
@@ -203,7 +231,7 @@ func checkFree(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s is in the way and no socket: %w", path, syscall.EADDRINUSE)
+		return fmt.Errorf("a file that is no socket is there: remove it: %w", syscall.EADDRINUSE)
 	}
 	c, err := net.Dial("unix", path)
 	if err == nil {
@@ -211,7 +239,7 @@ func checkFree(path string) error {
 	}
 	// Anything but a refusal (a full backlog, no permission) is an answer.
 	if err == nil || !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("another daemon answers on %s: %w", path, syscall.EADDRINUSE)
+		return fmt.Errorf("another daemon answers there: %w", syscall.EADDRINUSE)
 	}
 	return nil
 }

@@ -10,12 +10,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // waitLimit bounds what a test waits for; it is no measure.
@@ -133,6 +130,54 @@ func TestListenReplaces(t *testing.T) {
 	}
 }
 
+// A daemon that is killed while it makes its socket leaves a directory, which the next
+// one removes; that of one that starts at the same time it leaves alone, and what only
+// looks like it.
+func TestListenSweeps(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	for name, age := range map[string]time.Duration{".new1": time.Hour, ".new2": privateAge, ".new3": time.Second, "other": time.Hour} {
+		path := filepath.Join(dir, name)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(path, "s"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now, now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, ".news")
+	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chtimes(file, now, now.Add(-time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	mustListen(t, dir, "wg0")
+	entries, err := os.ReadDir(dir)
+	if got, want := fmt.Sprint(entries), "[d .new3/ - .news d other/ S wg0.sock]"; err != nil || got != want {
+		t.Errorf("left are %s, %v; want %s", got, err, want)
+	}
+}
+
+// An error names the socket, what is in the way, and what to do.
+func TestListenErrorsSay(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "wg0.sock")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustListen(t, dir, "wg1")
+	for _, c := range []struct{ dir, name, want string }{
+		{dir, "wg0", "uapi socket " + file + ": a file that is no socket is there: remove it: address already in use"},
+		{dir, "wg1", "uapi socket " + filepath.Join(dir, "wg1.sock") + ": another daemon answers there: address already in use"},
+		{file, "wg2", "uapi socket " + file + "/wg2.sock: " + file + " is no directory: remove it: not a directory"},
+	} {
+		if _, err := ListenIn(c.dir, c.name); err == nil || err.Error() != c.want {
+			t.Errorf("%s in %s: %v; want %s", c.name, c.dir, err, c.want)
+		}
+	}
+}
+
 func TestListenErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -212,90 +257,4 @@ func TestRemovedByPolling(t *testing.T) {
 	w.start(func() bool { looks++; return looks > 1 }, func() { close(told) })
 	<-told
 	w.close()
-}
-
-func TestFromFile(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "handed.sock")
-	u, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.SetUnlinkOnClose(false)
-	f, err := u.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Close()
-	l, err := FromFile(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := Serve(l, new(fakeDevice), nil)
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	(&talk{conn, bufio.NewReader(conn)}).ask(t, "get=1\n\n", "listen_port=0\nerrno=0\n")
-	os.Remove(path)
-	isRemoved(t, l)
-	s.Close()
-}
-
-// Only a unix stream socket that listens is one for configuration; the error names
-// the descriptor. What is refused is closed.
-func TestFromFileRefuses(t *testing.T) {
-	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcp.Close()
-	f, err := tcp.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]*os.File{"a TCP socket": f, "/dev/null": null}
-	for kind, name := range map[int]string{
-		unix.SOCK_STREAM: "a stream socket", unix.SOCK_DGRAM: "a datagram socket", unix.SOCK_SEQPACKET: "a packet socket",
-	} {
-		files["half of a pair, "+name] = unixSocket(t, kind, true, false)
-		files["bound, "+name] = unixSocket(t, kind, false, false)
-	}
-	files["listening, a packet socket"] = unixSocket(t, unix.SOCK_SEQPACKET, false, true)
-	for what, f := range files {
-		want := fmt.Sprintf("descriptor %d ", f.Fd())
-		if _, err := FromFile(f); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", what, err, want)
-		}
-		if _, err := f.Stat(); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("%s is still open: %v", what, err)
-		}
-	}
-}
-
-// unixSocket is one of a connected pair, or one that is bound, and listens.
-func unixSocket(t *testing.T, kind int, pair, listens bool) *os.File {
-	t.Helper()
-	fd := -1
-	var err error
-	if pair {
-		fds, e := unix.Socketpair(unix.AF_UNIX, kind, 0)
-		if fd, err = fds[0], e; err == nil {
-			unix.Close(fds[1])
-		}
-	} else if fd, err = unix.Socket(unix.AF_UNIX, kind, 0); err == nil {
-		err = unix.Bind(fd, &unix.SockaddrUnix{Name: filepath.Join(t.TempDir(), "s")})
-	}
-	if err == nil && listens {
-		err = unix.Listen(fd, 1)
-	}
-	if err != nil {
-		t.Skip("this system has no such socket:", err)
-	}
-	return os.NewFile(uintptr(fd), "inherited")
 }
