@@ -23,6 +23,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 // run does everything and gives the exit code.
 func run(args []string) int {
+	args = plainWords(args)
 	if len(args) > 0 && args[0] == statusCommand {
 		return runStatus(args[1:])
 	}
