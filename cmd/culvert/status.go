@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,16 +66,32 @@ func (o *statusOptions) run(out, notes io.Writer) error {
 		return err
 	}
 	texts := []json.RawMessage{}
+	var failed error
 	for _, name := range names {
-		if text, err := ask(name); err != nil {
-			fmt.Fprintf(notes, "culvert: %v\n", err)
-		} else {
+		text, err := ask(name)
+		if err == nil {
 			texts = append(texts, text)
+			continue
+		}
+		fmt.Fprintf(notes, "culvert: %v\n", err)
+		if !errors.Is(err, ipc.ErrNotServed) && !errors.Is(err, ipc.ErrNoStatus) {
+			failed = errNotAll
 		}
 	}
 	if len(texts) == 0 {
-		return errors.New("no culvert is running here; culvert IFNAME starts one")
+		return cmp.Or(failed, errNone)
 	}
+	return errors.Join(o.printAll(out, texts), failed)
+}
+
+// Why culvert status has not told of every daemon there is.
+var (
+	errNone   = errors.New("no culvert is running here; culvert IFNAME starts one")
+	errNotAll = errors.New("not every daemon could be asked")
+)
+
+// printAll prints what several daemons told.
+func (o *statusOptions) printAll(out io.Writer, texts []json.RawMessage) error {
 	if o.JSON {
 		all, err := json.Marshal(texts)
 		if err != nil {
