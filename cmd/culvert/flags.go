@@ -52,9 +52,9 @@ type options struct {
 
 const description = `Culvert is a userspace WireGuard daemon. It makes the interface, and wg(8), wg-quick(8) and ip(8) configure it. To have wg-quick use it: WG_QUICK_USERSPACE_IMPLEMENTATION=culvert.
 
-It ends, and takes the interface and its socket /var/run/wireguard/IFNAME.sock away, on SIGTERM or SIGINT, when the interface is deleted, and when the socket's file is deleted. SIGUSR2 logs counters: packets dropped by reason, memory, offloads.
+It ends, and takes the interface and its socket /var/run/wireguard/IFNAME.sock away, on SIGTERM, SIGINT or SIGHUP, when the interface is deleted, and when the socket's file is deleted. SIGUSR2 logs counters: packets dropped by reason, memory, offloads.
 
-culvert status [IFNAME] shows them, and more; see culvert status --help. culvert bench crypto measures what packets are encrypted with on this machine; see culvert bench crypto --help. (Interfaces of those names: culvert -- status, culvert -- bench.)`
+culvert status [IFNAME] shows them, and more; see culvert status --help. culvert bench crypto measures what packets are encrypted with on this machine; see culvert bench crypto --help. (Interfaces of those names, and of help and version: culvert -- status.)`
 
 // parse reads the command line and the environment. --help and --version end
 // the process.
@@ -173,7 +173,7 @@ const (
 const maxName = 15
 
 // checkName refuses what cannot be the name of an interface (Linux:
-// dev_valid_name) or of a file.
+// dev_valid_name, __dev_alloc_name) or of a file.
 func checkName(name string) error {
 	bad := func(c rune) bool { return c <= ' ' || c == 0x7f || c == '/' || c == ':' }
 	switch {
@@ -183,6 +183,8 @@ func checkName(name string) error {
 		return fmt.Errorf("the interface name %q is longer than %d bytes", name, maxName)
 	case name == "." || name == ".." || strings.ContainsFunc(name, bad):
 		return fmt.Errorf("%q cannot be the name of an interface", name)
+	case strings.Contains(strings.Replace(name, "%d", "", 1), "%"):
+		return fmt.Errorf("%q cannot be the name of an interface: only one %%d may be in it, which becomes a number", name)
 	}
 	return nil
 }

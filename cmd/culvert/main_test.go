@@ -137,12 +137,12 @@ func TestStateDirIsAbsolute(t *testing.T) {
 }
 
 func TestCheckName(t *testing.T) {
-	for _, good := range []string{"wg0", "a", "utun", "wg%d", "fifteen-letters", "wg.7", "wg-home"} {
+	for _, good := range []string{"wg0", "a", "utun", "wg%d", "%d", "a%db", "fifteen-letters", "wg.7", "wg-home"} {
 		if err := checkName(good); err != nil {
 			t.Error(err)
 		}
 	}
-	for _, bad := range []string{"", ".", "..", "a/b", "../a", "wg 0", "wg\n", "wg\x00", "a:b", "sixteen-letters!", "wg\x7f"} {
+	for _, bad := range []string{"", ".", "..", "a/b", "../a", "wg 0", "wg\n", "wg\x00", "a:b", "wg%", "wg%s", "%d%d", "%%d", "sixteen-letters!", "wg\x7f"} {
 		if checkName(bad) == nil {
 			t.Errorf("%q is taken", bad)
 		}

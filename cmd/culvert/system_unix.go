@@ -9,10 +9,14 @@ import (
 )
 
 // notifySignals gives the signals that end the process, those that cycle the
-// log level (SIGUSR1) and those that ask for the counters (SIGUSR2).
+// log level (SIGUSR1) and those that ask for the counters (SIGUSR2). SIGHUP, the end of
+// the terminal, would end it anyway, and leave the socket's file; nohup(1) has it ignored.
 func notifySignals() (end, cycle, status <-chan os.Signal) {
 	e, c, s := make(chan os.Signal, 1), make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(e, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(e, syscall.SIGHUP)
+	}
 	signal.Notify(c, syscall.SIGUSR1)
 	signal.Notify(s, syscall.SIGUSR2)
 	signal.Ignore(syscall.SIGPIPE) // who reads the log may go; the tunnel stays

@@ -110,6 +110,27 @@ func TestEnd(t *testing.T) {
 			load.Stop()
 		})
 	}
+	t.Run("SIGHUP ends it, unless it was started with that ignored", func(t *testing.T) {
+		t.Parallel()
+		l := newLab(t)
+		h, err := l.NewHost("host")
+		must(t, err)
+		for how, why := range map[string]string{"--ignore-signal=HUP": "terminated", "--default-signal=HUP": "hangup"} {
+			h.Daemon, err = h.Start(nstest.Command{Args: append([]string{"env", how, "WG_PROCESS_FOREGROUND=1"}, daemon(h.WG)...)})
+			must(t, err)
+			eventually(t, patience, "it serves", func() bool { return nstest.Answers(h.WG) })
+			must(t, h.Daemon.Signal(syscall.SIGHUP))
+			if how == "--ignore-signal=HUP" {
+				must(t, h.Daemon.Signal(syscall.SIGUSR1))
+				eventually(t, patience, "it goes on", func() bool { return strings.Contains(h.Daemon.Stderr(), "log level changed") })
+				must(t, h.Daemon.Signal(syscall.SIGTERM))
+			}
+			endsWell(t, h)
+			if log := h.Daemon.Stderr(); !strings.Contains(log, "why="+why) {
+				t.Errorf("%s: it does not end as it is %s: %s", how, why, log)
+			}
+		}
+	})
 	t.Run("chmod, chown and utime of the socket do not end the daemon", func(t *testing.T) {
 		t.Parallel()
 		p := newPair(t, options{})
