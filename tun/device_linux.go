@@ -3,6 +3,7 @@ package tun
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -86,13 +87,21 @@ func detach(made wgtun.Device) (*rawfd.File, error) {
 
 // explainCreate says what to do about the usual reasons.
 func explainCreate(name string, err error) error {
-	switch _, statErr := os.Stat("/dev/net/tun"); {
-	case os.IsNotExist(statErr):
+	fd, openErr := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if openErr == nil {
+		unix.Close(fd)
+	}
+	switch _, there := net.InterfaceByName(name); {
+	case errors.Is(openErr, unix.ENOENT):
 		return fmt.Errorf("tun: create %q: /dev/net/tun is missing: load the tun module, or give the container that device", name)
+	case openErr != nil:
+		return fmt.Errorf("tun: create %q: /dev/net/tun cannot be opened: %w", name, openErr)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("tun: create %q: %w: CAP_NET_ADMIN is needed", name, err)
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("tun: create %q: %w: an interface of that name exists", name, err)
+	case errors.Is(err, unix.EINVAL) && there == nil:
+		return fmt.Errorf("tun: create %q: %w: an interface of that name exists, and is no TUN", name, err)
 	}
 	return fmt.Errorf("tun: create %q: %w", name, err)
 }

@@ -25,8 +25,19 @@ func confineNow(o *options, parent *parent, socket string, log *slog.Logger) (co
 			return confine.State{}, err
 		}
 	}
+	state, err := confineAs(o, socket)
+	if err == nil && o.user != nil && o.StateDir != "" {
+		err = tryDir(o.StateDir) // again, with that user's rights
+	}
+	if err == nil {
+		log.Debug("confinement", "state", state.String())
+	}
+	return state, err
+}
+
+// confineAs confines the process as the options say.
+func confineAs(o *options, socket string) (confine.State, error) {
 	if o.NoConfine {
-		log.Debug("not confined", "why", confine.Option)
 		return confine.Off(), nil
 	}
 	_, _ = time.Now().Zone() // which is read from a file once
@@ -38,19 +49,17 @@ func confineNow(o *options, parent *parent, socket string, log *slog.Logger) (co
 	if o.StateDir != "" {
 		needs.ReplaceIn = []string{o.StateDir}
 	}
-	other := o.user != nil && o.StateDir != ""
-	if other {
+	if o.user != nil && o.StateDir != "" {
 		if err := giveDir(o.StateDir, o.user); err != nil {
 			return confine.State{}, fmt.Errorf("--user (CULVERT_USER): the state directory: %w", err)
 		}
 	}
 	state, err := confine.Apply(needs)
-	if err == nil && other {
-		err = tryDir(o.StateDir)
-	}
-	if err != nil {
+	switch {
+	case err != nil && o.user != nil:
+		return state, fmt.Errorf("%w; --no-confine (CULVERT_NO_CONFINE=1) in place of --user (CULVERT_USER) starts without", err)
+	case err != nil:
 		return state, fmt.Errorf("%w; --no-confine (CULVERT_NO_CONFINE=1) starts without", err)
 	}
-	log.Debug("confined", "state", state.String())
 	return state, nil
 }

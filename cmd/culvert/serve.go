@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"culvert/conn"
@@ -108,6 +109,9 @@ func deviceOptions(o *options, name string, log *slog.Logger) (device.Options, e
 		if err != nil {
 			return settings, fmt.Errorf("--state-dir (CULVERT_STATE_DIR): %w", err)
 		}
+		if err := tryDir(o.StateDir); err != nil {
+			return settings, err
+		}
 		settings.Stamps = f
 	}
 	return settings, nil
@@ -127,7 +131,7 @@ func openTUN(o *options) (t tun.Device, err error) {
 		t, err = createTUN(o.Interface, mtu, opts)
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		err = fmt.Errorf("%w; run culvert as root, or give it the capability: setcap cap_net_admin=ep CULVERT", err)
+		err = fmt.Errorf("%w; %s", err, howToBeAllowed(os.Geteuid()))
 	}
 	if err != nil || o.NameFile == "" {
 		return t, err
@@ -139,10 +143,22 @@ func openTUN(o *options) (t tun.Device, err error) {
 	return t, nil
 }
 
+// howToBeAllowed is what a user without the right to make an interface can do.
+func howToBeAllowed(uid int) string {
+	if uid == 0 {
+		return "root may not do that here: give the container or service CAP_NET_ADMIN and the device /dev/net/tun"
+	}
+	return "run culvert as root, or give it the capability: setcap cap_net_admin=ep CULVERT"
+}
+
 // listen makes the UAPI socket, or takes the one handed down.
 func listen(o *options, name string) (*ipc.Listener, error) {
 	if o.UAPIFD >= 0 {
 		return ipc.FromFile(os.NewFile(uintptr(o.UAPIFD), "uapi"))
 	}
-	return ipc.Listen(name)
+	l, err := ipc.Listen(name)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		err = fmt.Errorf("%w; wg(8) looks for it there: run culvert as root, or let who runs it write to %s", err, ipc.SocketDir)
+	}
+	return l, err
 }

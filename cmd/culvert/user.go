@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"culvert/internal/confine"
 )
@@ -59,11 +60,15 @@ func giveDir(dir string, to *confine.User) error {
 }
 
 // tryDir sees whether files can be made in the state directory, as they are to be
-// later.
+// later: else nobody would hear of it but who asks for the status. A lack of room is
+// no mistake, and may pass.
 func tryDir(dir string) error {
 	f, err := os.CreateTemp(dir, "try.stamp.*")
-	if err != nil {
-		return err
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	if err != nil && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("--state-dir (CULVERT_STATE_DIR): no files can be made there: %w", err)
+	}
+	return nil
 }

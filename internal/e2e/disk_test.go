@@ -74,6 +74,24 @@ func TestStateDirectoryFails(t *testing.T) {
 	}
 }
 
+// A disk that is full at the start keeps nobody from starting: there may be room later.
+func TestStateDirectoryIsFull(t *testing.T) {
+	h, err := newLab(t).NewHost("host")
+	must(t, err)
+	h.Daemon, err = h.Start(nstest.Command{ // one inode: the directory's
+		Args:        []string{"sh", "-c", "mount -t tmpfs -o nr_inodes=1 none /mnt && exec " + strings.Join(daemon(h.WG), " ")},
+		Env:         append([]string{"WG_PROCESS_FOREGROUND=1", "CULVERT_STATE_DIR=/mnt"}, ours.Env...),
+		SysProcAttr: &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS},
+	})
+	must(t, err)
+	eventually(t, patience, "it serves", func() bool { return nstest.Answers(h.WG) })
+	must(t, h.Daemon.Signal(syscall.SIGTERM))
+	endsWell(t, h)
+	if log := h.Daemon.Stderr(); !strings.Contains(log, syscall.ENOSPC.Error()) {
+		t.Errorf("there was room: %s", log)
+	}
+}
+
 // fill leaves no room.
 func fill(t *testing.T, _ *pair, disk string) {
 	t.Helper()

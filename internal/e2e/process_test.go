@@ -69,10 +69,14 @@ func TestDaemonize(t *testing.T) {
 		name, setup string   // setup is shell, in a mount namespace of its own
 		want        []string // words of the reason
 	}{
-		{"an interface of that name exists", "ip tuntap add $IF mode tap && ", []string{"$IF"}},
+		{"an interface of that name exists", "ip tuntap add $IF mode tap && ", []string{"$IF", "exists, and is no TUN"}},
 		{"/dev/net/tun is missing", "mount -t tmpfs none /dev/net && ", []string{"/dev/net/tun"}},
-		{"the capability is missing", "setpriv --inh-caps -net_admin --bounding-set -net_admin ", []string{"CAP_NET_ADMIN"}},
-		{"the socket directory cannot be made", "mount -t tmpfs -o ro none /run && ", []string{"wireguard"}},
+		{"/dev/net/tun may not be opened", "mount -t tmpfs none /dev/net && touch /dev/net/tun && chmod 0 /dev/net/tun && setpriv --inh-caps -dac_override --bounding-set -dac_override ", []string{"/dev/net/tun cannot be opened: permission denied", "give the container"}},
+		{"the capability is missing", "setpriv --inh-caps -net_admin --bounding-set -net_admin ", []string{"CAP_NET_ADMIN", "give the container"}},
+		{"the socket directory cannot be made", "mount -t tmpfs -o ro none /run && ", []string{"uapi socket /var/run/wireguard/$IF.sock", "run culvert as root"}},
+		{"the state directory is read-only", "mount -t tmpfs -o ro none /mnt && CULVERT_STATE_DIR=/mnt ", []string{"--state-dir (CULVERT_STATE_DIR): no files can be made there", "read-only"}},
+		{"likewise, without confinement", "mount -t tmpfs -o ro none /mnt && CULVERT_NO_CONFINE=1 CULVERT_STATE_DIR=/mnt ", []string{"--state-dir (CULVERT_STATE_DIR): no files can be made there", "read-only"}},
+		{"the user cannot be become", "CULVERT_USER=nobody setpriv --inh-caps -setgid --bounding-set -setgid ", []string{"CAP_SETGID", "in place of --user (CULVERT_USER)"}},
 	} {
 		for _, mode := range []struct{ name, env string }{{"daemonizing", ""}, {"in the foreground", "WG_PROCESS_FOREGROUND=1 "}} {
 			t.Run(c.name+": the reason and a status, "+mode.name, func(t *testing.T) {
