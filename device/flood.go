@@ -87,6 +87,7 @@ func (f *flood) look(tick clock.Time, useless uint64) {
 	if ticks <= 0 {
 		return
 	}
+	useless = max(useless, f.useless) // another reader may have counted later, and looked earlier
 	rate := (useless - f.useless) / uint64(ticks)
 	f.tick, f.useless = tick, useless
 	if rate >= floodPerTick/4 {
@@ -175,6 +176,30 @@ func (w *atWork) add(tick clock.Time, good, bad int) {
 	}
 }
 
+// unopened is useless messages, one after the other, that name a session of a peer and never come to its receiver. One
+// owner: a reader.
+type unopened struct {
+	peer *peer
+	n    int
+}
+
+// add counts one of p.
+func (u *unopened) add(d *Device, p *peer, now clock.Time) {
+	if u.peer != p {
+		u.note(d, now)
+		u.peer = p
+	}
+	u.n++
+}
+
+// note has the flood know of them.
+func (u *unopened) note(d *Device, now clock.Time) {
+	if u.n > 0 {
+		d.flood.note(u.peer, tickOf(now), 0, u.n)
+		*u = unopened{}
+	}
+}
+
 // preferred appends the peers that are.
 func (f *flood) preferred(to []*peer) []*peer {
 	f.mu.Lock()
@@ -213,7 +238,7 @@ func (c *controller) prefer() {
 	var labels []conn.Label
 	for _, p := range c.d.flood.preferred(nil) {
 		for _, k := range p.keypairs() {
-			if k != nil {
+			if k != nil && c.now < k.rejectAt { // what comes with a dead one is none of their work
 				var t conn.Label
 				binary.LittleEndian.PutUint32(t[:], k.keys.LocalIndex)
 				labels = append(labels, t)

@@ -274,3 +274,50 @@ func TestFloodedPeerIsNotPreferred(t *testing.T) {
 		}
 	})
 }
+
+// Neither is one that is flooded with counters beyond all, of which nothing is opened.
+func TestFloodBeyondAllCounters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiege(t)
+		binary.LittleEndian.PutUint64(s.dup[8:], timers.RejectAfterMessages)
+		for range 5 {
+			s.tick(2 * floodPerTick)
+			s.work(s.c)
+		}
+		if got, want := s.last(), s.keysOf(s.b); !slices.Equal(got, want) {
+			t.Errorf("preferred are %x, want %x", got, want)
+		}
+		if s.a.drops(DropKeyExpired) < 8*floodPerTick {
+			t.Errorf("dropped as %s", s.a.allDrops())
+		}
+	})
+}
+
+// A key that is dead is not preferred: what comes with it is a flood.
+func TestDeadKeysAreNotPreferred(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiege(t)
+		dead := s.keysOf(s.b)
+		sleep(timers.RejectAfterTime)
+		for range 5 {
+			s.tick(2 * floodPerTick)
+		}
+		all := s.keysOf(s.b)
+		if got := s.last(); len(all) != 2 || len(got) != 1 || slices.Equal(got, dead) || !slices.Contains(all, got[0]) {
+			t.Errorf("preferred are %x, of %x with %x dead", got, all, dead)
+		}
+	})
+}
+
+// A reader that was held up between the count and the look takes nothing for a flood.
+func TestCountsThatCrossAreNoFlood(t *testing.T) {
+	var f flood
+	f.init()
+	f.able.Store(true)
+	for i, n := range []uint64{100, 210, 200, 220} {
+		f.look(clock.Time(1000+i), n)
+	}
+	if f.on.Load() || f.times.Load() != 0 {
+		t.Error("there is a flood")
+	}
+}

@@ -1,7 +1,6 @@
 package device
 
 import (
-	"encoding/binary"
 	"errors"
 	"math"
 	"net"
@@ -30,8 +29,9 @@ type inbound struct {
 	load     load
 	rhythm   moderation
 	allowance
-	looked clock.Time // the tick in which it looked for a flood
-	shift  shift
+	looked   clock.Time // the tick in which it looked for a flood
+	unopened unopened
+	shift    shift
 }
 
 // run receives until the socket is closed, or fails.
@@ -142,6 +142,7 @@ func (in *inbound) sort() (packets int) {
 			packets++
 		}
 	}
+	in.unopened.note(in.d, in.now)
 	return packets
 }
 
@@ -169,8 +170,11 @@ func (in *inbound) transport(b []byte, m *conn.Message) {
 		in.d.dropped(in.now, DropUnknownIndex, 1, nil)
 		return
 	}
-	if in.now >= k.rejectAt || binary.LittleEndian.Uint64(b[8:]) >= timers.RejectAfterMessages {
+	if spent := noise.Counter(b) >= timers.RejectAfterMessages; spent || in.now >= k.rejectAt {
 		in.d.dropped(in.now, DropKeyExpired, 1, k.peer)
+		if spent && in.d.flood.on.Load() {
+			in.unopened.add(in.d, k.peer, in.now)
+		}
 		return
 	}
 	g := in.batch.group(k, in.now)
