@@ -79,8 +79,8 @@ type Preferring interface {
 	Sockets
 	// Prefer leaves [LaneMain] what has one of those labels, and the rest of the main traffic comes out of receivers
 	// of its own ([LaneRest]); without labels all is in one again, as at first. What is queued stays where it is, so
-	// datagrams may overtake each other. An error leaves all as it was, errors.ErrUnsupported where there are no
-	// such receivers. Labels beyond MaxLabels are left out.
+	// datagrams may overtake each other. After an error a family may be as it was, and it may be tried again;
+	// errors.ErrUnsupported: there are no such receivers. Labels beyond MaxLabels are left out.
 	Prefer(labels []Label) error
 }
 

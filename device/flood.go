@@ -55,6 +55,7 @@ type FloodStats struct {
 type flood struct {
 	able   atomic.Bool   // the sockets can part packets from packets
 	on     atomic.Bool   // there is a flood
+	untold atomic.Bool   // the sockets were not told what is preferred: it is to be tried again
 	wanted chan struct{} // capacity 1: the controller is to look
 	times  atomic.Uint64 // how many there were
 	beyond atomic.Uint64 // times a peer had no place
@@ -95,17 +96,16 @@ func (f *flood) look(tick clock.Time, useless uint64) {
 	} else {
 		f.calm += ticks
 	}
-	switch {
-	case !f.on.Load():
-		if rate < floodPerTick {
-			return
-		}
+	switch on := f.on.Load(); {
+	case on && f.calm >= floodCalm:
+		f.end()
+	case on:
+		f.age()
+	case rate >= floodPerTick:
 		f.times.Add(1)
 		f.on.Store(true)
-	case f.calm >= floodCalm:
-		f.end()
-	default:
-		f.age()
+	case !f.untold.Load():
+		return
 	}
 	select {
 	case f.wanted <- struct{}{}:
@@ -133,6 +133,7 @@ func (f *flood) stop(able bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.able.Store(able)
+	f.untold.Store(false)
 	f.end()
 }
 
@@ -246,10 +247,12 @@ func (c *controller) prefer() {
 		}
 	}
 	slices.SortFunc(labels, func(a, b conn.Label) int { return slices.Compare(a[:], b[:]) })
-	if slices.Equal(labels, c.labels) {
+	f := &c.d.flood
+	if !f.untold.Swap(false) && slices.Equal(labels, c.labels) {
 		return
 	}
 	if err := sockets.Prefer(labels); err != nil {
+		f.untold.Store(true)
 		c.d.log.Debug("a flood of packets cannot be parted from others", "error", err)
 		return
 	}

@@ -321,3 +321,31 @@ func TestCountsThatCrossAreNoFlood(t *testing.T) {
 		t.Error("there is a flood")
 	}
 }
+
+// A system that does not take it is told again in the next tick, after the flood too.
+func TestPreferringIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSiege(t)
+		s.a.net.unable = 2
+		for range 5 {
+			s.tick(2 * floodPerTick)
+		}
+		if got, want := s.last(), s.keysOf(s.b); !slices.Equal(got, want) {
+			t.Errorf("preferred are %x, want %x", got, want)
+		}
+		s.a.net.unable = 3
+		for range floodCalm + 5 {
+			s.tick(0)
+		}
+		if got := s.last(); s.a.net.unable != 0 || len(got) != 0 {
+			t.Errorf("after the flood preferred are %x", got)
+		}
+		told := len(s.a.net.labels)
+		for range 3 {
+			s.tick(0)
+		}
+		if len(s.a.net.labels) != told || s.a.d.flood.untold.Load() {
+			t.Error("it is told again and again")
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +89,7 @@ type lanHost struct {
 	opens  atomic.Int32          // sockets opened so far
 	main   *conn.Main            // see laneHost; nil: no lanes
 	labels [][]conn.Label        // that Prefer was called with
+	unable int                   // so many calls of it fail
 	sent   [2]atomic.Uint64      // runs, by shard
 	calls  atomic.Uint64         // of Send
 	stall  atomic.Bool           // every Send blocks until its sockets are closed, as with a full send buffer
@@ -182,6 +184,11 @@ func (s *tap) Close() error {
 // Prefer implements conn.Preferring.
 func (s *tap) Prefer(labels []conn.Label) error {
 	s.host.l.mu.Lock()
+	if s.host.unable > 0 {
+		s.host.unable--
+		s.host.l.mu.Unlock()
+		return syscall.ENOMEM
+	}
 	s.host.labels = append(s.host.labels, slices.Clone(labels))
 	s.host.l.mu.Unlock()
 	return s.Sockets.(conn.Preferring).Prefer(labels)
