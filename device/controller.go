@@ -66,6 +66,7 @@ type controller struct {
 	reopening  reopening
 	receive    *receivers   // of the sockets; nil: there are none
 	labels     []conn.Label // that they prefer
+	flooded    bool         // a flood was told of, and not yet its end
 	secret     bool         // a key was used in this turn, and is on the stack
 }
 

@@ -236,6 +236,7 @@ func (c *controller) prefer() {
 	if !ok {
 		return
 	}
+	c.tellOfFlood()
 	var labels []conn.Label
 	for _, p := range c.d.flood.preferred(nil) {
 		for _, k := range p.keypairs() {
@@ -256,13 +257,20 @@ func (c *controller) prefer() {
 		c.d.log.Debug("a flood of packets cannot be parted from others", "error", err)
 		return
 	}
+	c.labels = labels
+}
+
+// tellOfFlood logs that one has begun or is over: twice in ten seconds at most, whatever it does.
+func (c *controller) tellOfFlood() {
+	on := c.d.flood.on.Load()
 	switch {
-	case len(c.labels) == 0:
+	case on == c.flooded:
+	case on:
 		c.d.log.Info("a flood of duplicate, forged or unknown messages: peers at work have a socket for themselves", "dropped", c.d.useless())
-	case len(labels) == 0:
+	default:
 		c.d.log.Info("the flood is over", "dropped", c.d.useless())
 	}
-	c.labels = labels
+	c.flooded = on
 }
 
 // tickOf is the tick that now is in.

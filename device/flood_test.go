@@ -3,8 +3,10 @@ package device
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,12 +123,17 @@ type siege struct {
 	read    uint64 // of duplicates by a, at last
 }
 
-func newSiege(t *testing.T) *siege {
+func newSiege(t *testing.T) *siege { return newLoggedSiege(t, nil) }
+
+// newLoggedSiege has a logger for a.
+func newLoggedSiege(t *testing.T, log *slog.Logger) *siege {
 	l := newLAN(t)
 	l.lanes = true
 	l.SetQueue(1 << 20)
 	opts := Options{Clock: clock.Virtual(), Workers: -1}
-	s := &siege{t: t, lan: l, a: newHost(t, l, 1, opts), b: newHost(t, l, 2, opts), c: newHost(t, l, 3, opts)}
+	hub := opts
+	hub.Logger = log
+	s := &siege{t: t, lan: l, a: newHost(t, l, 1, hub), b: newHost(t, l, 2, opts), c: newHost(t, l, 3, opts)}
 	s.a.knows(s.b, s.c)
 	s.b.knows(s.a)
 	s.c.knows(s.a)
@@ -347,5 +354,36 @@ func TestPreferringIsTriedAgain(t *testing.T) {
 		if len(s.a.net.labels) != told || s.a.d.flood.untold.Load() {
 			t.Error("it is told again and again")
 		}
+	})
+}
+
+// A flood is told of when it begins and when it is over, whatever becomes of the peers meanwhile.
+func TestFloodIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &strings.Builder{}
+		s := newLoggedSiege(t, slog.New(slog.NewTextHandler(log, nil)))
+		said := func(begun, over int) {
+			t.Helper()
+			if b, o := strings.Count(log.String(), "a flood of"), strings.Count(log.String(), "the flood is over"); b != begun || o != over {
+				t.Fatalf("%d times it has begun, and %d times it is over:\n%s", b, o, log)
+			}
+		}
+		said(0, 0)
+		for i := range 9 { // b is preferred every other tick
+			s.tick(2 * floodPerTick)
+			f := &s.a.d.flood
+			f.mu.Lock()
+			f.peers[0].bad = 1 << 20 * uint32(i%2)
+			f.mu.Unlock()
+		}
+		s.tick(2 * floodPerTick)
+		if n := len(s.a.net.labels); n < 4 {
+			t.Fatalf("preferred are %x", s.a.net.labels)
+		}
+		said(1, 0)
+		for range floodCalm + 8 {
+			s.tick(0)
+		}
+		said(1, 1)
 	})
 }

@@ -108,7 +108,7 @@ func (c *controller) swap(s conn.Sockets) (conn.Sockets, *receivers) {
 		old = *p
 	}
 	readers := c.receive
-	c.labels = nil
+	c.labels, c.flooded = nil, false
 	c.d.flood.stop(s != nil && slices.ContainsFunc(s.Receivers(), func(r conn.Receiver) bool { return laneOf(r) == conn.LaneRest }))
 	if s == nil {
 		c.d.sockets.Store(nil)
