@@ -173,6 +173,7 @@ func (c *controller) forget(p *peer, index uint32) {
 			continue
 		}
 		k.barred.Store(true)
+		k.replaces.Store(nil) // else keys that are never confirmed would keep all before them
 		p.sendKey.CompareAndSwap(k, nil)
 		if x.sending == k {
 			x.sending = nil
