@@ -5,6 +5,7 @@ import (
 	mrand "math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 )
 
 // The table behaves as a map through growth and shrinkage, and readers that run
@@ -122,4 +123,44 @@ func TestSequenceThatNeverRunsDryStaysSmall(t *testing.T) {
 	if n := cap(s.waits.queue); n > 64 {
 		t.Fatalf("room for %d items where one waits", n)
 	}
+}
+
+// Who waits for a turn has it after what was there before, and before what others push meanwhile, though the queue never
+// runs dry.
+func TestWaitingForATurnEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s sequence[int]
+		s.enter()
+		s.push(1)
+		turn := false
+		go func() {
+			s.enterWaiting()
+			turn = true
+		}()
+		synctest.Wait()
+		for i := 2; ; i++ {
+			if s.push(i); i > 100 {
+				t.Fatal("others go on, and it waits")
+			}
+			x, ok := s.next()
+			if synctest.Wait(); ok && x == 1 && !turn {
+				continue
+			}
+			if ok || !turn {
+				t.Fatalf("next gives %d, %v; it has its turn: %v", x, ok, turn)
+			}
+			break
+		}
+		if s.enter() {
+			t.Fatal("two emitters at once")
+		}
+		for want := 2; want <= 3; want++ {
+			if x, ok := s.next(); !ok || x != want {
+				t.Fatalf("next gives %d, %v, want %d", x, ok, want)
+			}
+		}
+		if _, ok := s.next(); ok || !s.enter() {
+			t.Fatal("the term did not end")
+		}
+	})
 }

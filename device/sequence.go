@@ -18,9 +18,15 @@ type sequence[T any] struct {
 
 // waitingItems are made when something has to wait for the first time.
 type waitingItems[T any] struct {
-	queue []T
+	queue []place[T]
 	head  int
-	room  chan struct{} // closed for who waits when an item or a term has gone; nil: nobody waits
+	room  chan struct{} // closed for who waits for room when an item or a term has gone; nil: nobody waits
+}
+
+// place is an item's in the queue, or that of somebody who waits for his turn to be the emitter.
+type place[T any] struct {
+	item T
+	turn chan struct{} // closed when it is his; nil: an item's
 }
 
 // maxIdleQueue is the capacity a dry queue keeps.
@@ -34,7 +40,7 @@ func (s *sequence[T]) needed() *waitingItems[T] {
 	return s.waits
 }
 
-// len is the number of items that wait; the lock is held.
+// len is the number of items that wait, and of those who wait for their turn; the lock is held.
 func (s *sequence[T]) len() int {
 	if s.waits == nil {
 		return 0
@@ -49,7 +55,7 @@ func (s *sequence[T]) bytes() int64 {
 	if s.waits == nil {
 		return 0
 	}
-	return heapSize[waitingItems[T]]() + int64(cap(s.waits.queue))*int64(unsafe.Sizeof(*new(T)))
+	return heapSize[waitingItems[T]]() + int64(cap(s.waits.queue))*int64(unsafe.Sizeof(place[T]{}))
 }
 
 // trim gives the place back if nothing waits.
@@ -73,17 +79,19 @@ func (s *sequence[T]) enter() bool {
 	return true
 }
 
-// enterWaiting is enter that waits for its turn. The emitter must never wait for
-// the caller.
+// enterWaiting is enter that waits for its turn, which comes after what was pushed before
+// and no later, however much others push. The emitter must never wait for the caller.
 func (s *sequence[T]) enterWaiting() {
-	for !s.enter() {
-		s.mu.Lock()
-		if !s.running {
-			s.mu.Unlock()
-			continue
-		}
-		s.wait()
+	s.mu.Lock()
+	if !s.running {
+		s.running = true
+		s.mu.Unlock()
+		return
 	}
+	turn := make(chan struct{})
+	s.append(place[T]{turn: turn})
+	s.mu.Unlock()
+	<-turn
 }
 
 // leave ends the caller's term if nothing waits. If more is true it is still
@@ -101,7 +109,7 @@ func (s *sequence[T]) leave() (more bool) {
 func (s *sequence[T]) push(x T) (start bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.append(x)
+	return s.append(place[T]{item: x})
 }
 
 // pushWithin is push that waits while limit items wait, so that who pushes
@@ -110,7 +118,7 @@ func (s *sequence[T]) pushWithin(limit int, x T) (start bool) {
 	for {
 		s.mu.Lock()
 		if s.len() < limit {
-			start = s.append(x)
+			start = s.append(place[T]{item: x})
 			s.mu.Unlock()
 			return start
 		}
@@ -140,7 +148,7 @@ func (s *sequence[T]) wake() {
 
 // append is push; the lock is held. Places that are free again are used before
 // the queue grows: under lasting load it never runs dry.
-func (s *sequence[T]) append(x T) (start bool) {
+func (s *sequence[T]) append(x place[T]) (start bool) {
 	w := s.needed()
 	if w.head > 0 && len(w.queue) == cap(w.queue) {
 		n := copy(w.queue, w.queue[w.head:])
@@ -153,7 +161,8 @@ func (s *sequence[T]) append(x T) (start bool) {
 	return start
 }
 
-// next gives the emitter its next item; false ends its term.
+// next gives the emitter its next item; false ends its term: nothing is left, or it is the turn
+// of somebody who waits for it, and the rest is his.
 func (s *sequence[T]) next() (x T, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,16 +177,20 @@ func (s *sequence[T]) next() (x T, ok bool) {
 		}
 		return x, false
 	}
-	var zero T
-	x, w.queue[w.head] = w.queue[w.head], zero
+	first := w.queue[w.head]
+	w.queue[w.head] = place[T]{}
 	w.head++
 	if w.head == len(w.queue) {
 		w.queue, w.head = w.queue[:0], 0
 	}
-	return x, true
+	if first.turn != nil {
+		close(first.turn)
+		return x, false
+	}
+	return first.item, true
 }
 
-// waiting is the number of items not yet taken by the emitter.
+// waiting is len, for others.
 func (s *sequence[T]) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
