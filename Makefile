@@ -51,7 +51,7 @@ e2e: build ## end-to-end tests in network namespaces; needs root
 	CULVERT_E2E=require CULVERT=$(CURDIR)/bin/culvert $(GO) test -count=1 -timeout 600s ./internal/e2e/... ./internal/bench ./internal/scale ./internal/soak
 
 run: build ## two hosts on this machine and a tunnel between them, shown step by step
-	$(GO) run ./internal/demo
+	$(GO) run ./internal/demo -culvert $(CURDIR)/bin/culvert
 
 # BENCH are its arguments: BENCH=-help lists them, BENCH=-quick is the short one.
 bench: build ## throughput, latency, CPU and memory beside wireguard-go; needs root
