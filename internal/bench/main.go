@@ -30,17 +30,7 @@ import (
 	"culvert/internal/nstest"
 )
 
-func main() {
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err, "(see -help)")
-		os.Exit(2)
-	}
-	os.Exit(nstest.RunTool("bench", func(ctx context.Context) (bool, error) { return bench(ctx, o) }))
-}
+func main() { nstest.Main("bench", parse, bench) }
 
 // options are what to measure, and what to do with it.
 type options struct {
@@ -62,8 +52,7 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.json, "json", "", "write every measured value to this `file`")
 	f.StringVar(&o.plot, "plot", "", "draw the ratios into this `file`, an SVG")
 	f.StringVar(&o.from, "from", "", "measure nothing, take the results of this `file` that -json wrote")
-	f.Usage = func() { help(f) }
-	if err := f.Parse(args); err != nil {
+	if err := nstest.ParseFlags(f, args, "bench [flags] [NAME=COMMAND ...]", help()); err != nil {
 		return o, err
 	}
 	if *quick {
@@ -75,14 +64,15 @@ func parse(args []string) (o options, err error) {
 	return o, o.choose(*names, f.Args())
 }
 
-func help(f *flag.FlagSet) {
-	fmt.Fprintln(f.Output(), "usage: bench [flags] [NAME=COMMAND ...]")
-	f.PrintDefaults()
-	fmt.Fprintln(f.Output(), "tests:")
+// help is what -help ends with.
+func help() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, "tests:")
 	for _, t := range tests {
-		fmt.Fprintf(f.Output(), "  %-8s %s\n", t.name, t.doc)
+		fmt.Fprintf(&b, "  %-8s %s\n", t.name, t.doc)
 	}
-	fmt.Fprintln(f.Output(), "status: 0 all targets met, 1 failed, 2 usage, 3 a target missed")
+	fmt.Fprintln(&b, "status: 0 all targets met, 1 failed, 2 usage, 3 a target missed")
+	return b.String()
 }
 
 // choose reads the names of tests and of programs.
@@ -107,6 +97,9 @@ func (o *options) choose(names string, programs []string) error {
 // bench measures everything, or takes what was measured, and reports it; met
 // says whether all targets were.
 func bench(ctx context.Context, o options) (met bool, err error) {
+	if err := nstest.Writable(o.json, o.plot); err != nil {
+		return false, err
+	}
 	var r *results
 	if o.from != "" {
 		r, err = readResults(o.from)
@@ -120,7 +113,7 @@ func bench(ctx context.Context, o options) (met bool, err error) {
 	fmt.Println()
 	met = r.printVerdicts(os.Stdout)
 	if o.json != "" {
-		err = r.write(o.json)
+		err = nstest.WriteJSON(o.json, r)
 	}
 	if o.plot != "" {
 		err = errors.Join(err, r.plot(o.plot))

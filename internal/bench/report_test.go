@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"culvert/internal/nstest"
 )
 
 // measuredResults are two rounds of three programs.
@@ -98,7 +100,7 @@ func TestResultsCanBeReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	r := measuredResults(3, 2)
 	r.note("something")
-	if err := r.write(file); err != nil {
+	if err := nstest.WriteJSON(file, r); err != nil {
 		t.Fatal(err)
 	}
 	again, err := readResults(file)

@@ -108,15 +108,6 @@ func (r *results) measured(name string) bool {
 	return slices.ContainsFunc(r.Programs, func(p programInfo) bool { return len(r.Values[p.Name][name]) > 0 })
 }
 
-// write writes everything as JSON.
-func (r *results) write(file string) error {
-	b, err := json.MarshalIndent(r, "", "\t")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(b, '\n'), 0o644)
-}
-
 // readResults reads what write has written.
 func readResults(file string) (*results, error) {
 	b, err := os.ReadFile(file)

@@ -4,13 +4,76 @@ package nstest
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
 )
+
+// Main is main of a tool that makes labs. parse makes options of the command line, with
+// [ParseFlags]: after -help the status is 0, after a mistake 2. Else it is that of
+// [RunTool].
+func Main[O any](name string, parse func(args []string) (O, error), run func(ctx context.Context, o O) (ok bool, err error)) {
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v (see -help)\n", name, err)
+		os.Exit(2)
+	}
+	os.Exit(RunTool(name, func(ctx context.Context) (bool, error) { return run(ctx, o) }))
+}
+
+// ParseFlags parses args. -help prints to standard output the usage, the flags, and more;
+// its error is flag.ErrHelp. A mistake is an error and prints nothing.
+func ParseFlags(f *flag.FlagSet, args []string, usage, more string) error {
+	f.SetOutput(io.Discard)
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		f.SetOutput(os.Stdout)
+		fmt.Println("usage:", usage)
+		f.PrintDefaults()
+		fmt.Print(more)
+	}
+	return err
+}
+
+// Writable tells before hours of work whether files can be written after them; an empty
+// name is none. What is in them stays.
+func Writable(files ...string) error {
+	for _, name := range files {
+		if name == "" {
+			continue
+		}
+		_, before := os.Stat(name)
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		f.Close()
+		if errors.Is(before, fs.ErrNotExist) {
+			os.Remove(name)
+		}
+	}
+	return nil
+}
+
+// WriteJSON writes v to a file, for people and programs.
+func WriteJSON(file string, v any) error {
+	text, err := json.MarshalIndent(v, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
+}
 
 // RunTool runs the main part of a tool that makes labs, and gives the status to exit
 // with: 0 if ok, 3 if not, 1 with an error, which is printed. SIGINT and SIGTERM cancel

@@ -32,17 +32,7 @@ import (
 	"culvert/internal/nstest"
 )
 
-func main() {
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "scale:", err, "(see -help)")
-		os.Exit(2)
-	}
-	os.Exit(nstest.RunTool("scale", func(ctx context.Context) (bool, error) { return scale(ctx, o) }))
-}
+func main() { nstest.Main("scale", parse, scale) }
 
 // maxSeconds lets no session be 3 minutes old before the last test that needs it.
 const maxSeconds = 20
@@ -85,8 +75,7 @@ func parse(args []string) (o options, err error) {
 	seconds := f.Float64("seconds", 5, "length of each test in `seconds`")
 	quick := f.Bool("quick", false, "fewer peers, and all is short: whether it works, and the rough figures")
 	f.StringVar(&o.json, "json", "", "write everything that was measured to this `file`")
-	f.Usage = func() { help(f) }
-	if err := f.Parse(args); err != nil {
+	if err := nstest.ParseFlags(f, args, "scale [flags] [NAME=COMMAND ...]", help()); err != nil {
 		return o, err
 	}
 	o.rounds, o.streamSeconds = 3, 2
@@ -105,15 +94,16 @@ func parse(args []string) (o options, err error) {
 	return o, o.choose(*sizes, *names, *floods, f.Args())
 }
 
-func help(f *flag.FlagSet) {
-	fmt.Fprintln(f.Output(), "usage: scale [flags] [NAME=COMMAND ...]")
-	f.PrintDefaults()
-	fmt.Fprintln(f.Output(), "tests:")
+// help is what -help ends with.
+func help() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, "tests:")
 	for _, t := range tests {
-		fmt.Fprintf(f.Output(), "  %-18s %s\n", t.name, t.doc)
+		fmt.Fprintf(&b, "  %-18s %s\n", t.name, t.doc)
 	}
-	fmt.Fprintln(f.Output(), "floods:", strings.Join(floodNames(), ", "))
-	fmt.Fprintln(f.Output(), "status: 0 all bounds kept, 1 failed, 2 usage, 3 a bound not kept")
+	fmt.Fprintln(&b, "floods:", strings.Join(floodNames(), ", "))
+	fmt.Fprintln(&b, "status: 0 all bounds kept, 1 failed, 2 usage, 3 a bound not kept")
+	return b.String()
 }
 
 // choose reads the lists and the programs.
@@ -159,7 +149,7 @@ func scale(ctx context.Context, o options) (kept bool, err error) {
 	if len(o.floods) > 0 {
 		need = append(need, "iperf3")
 	}
-	if err := nstest.Missing(need...); err != nil {
+	if err := errors.Join(nstest.Missing(need...), nstest.Writable(o.json)); err != nil {
 		return false, err
 	}
 	dir, err := os.MkdirTemp("", "culvert-scale-")
@@ -178,7 +168,7 @@ func scale(ctx context.Context, o options) (kept bool, err error) {
 	r.judge()
 	err = r.print(os.Stdout)
 	if o.json != "" {
-		err = errors.Join(err, r.write(o.json))
+		err = errors.Join(err, nstest.WriteJSON(o.json, r))
 	}
 	return r.kept(), errors.Join(failed, err)
 }

@@ -3,12 +3,10 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -277,12 +275,3 @@ func (r *results) boundTable() (t table) {
 }
 
 func mebi(n int64) float64 { return float64(n) / (1 << 20) }
-
-// write writes everything as JSON.
-func (r *results) write(file string) error {
-	b, err := json.MarshalIndent(r, "", "\t")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append(b, '\n'), 0o644)
-}

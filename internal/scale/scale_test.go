@@ -182,7 +182,7 @@ func TestNumber(t *testing.T) {
 func TestWrite(t *testing.T) {
 	r, file := sample(), filepath.Join(t.TempDir(), "scale.json")
 	r.judge()
-	if err := r.write(file); err != nil {
+	if err := nstest.WriteJSON(file, r); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(file)

@@ -122,23 +122,22 @@ func (b *bed) open() error {
 }
 
 // run runs phases until the time is over and every disturbance was there, and
-// judges. The error is of the bed, not of the daemons.
-func (b *bed) run(ctx context.Context) (*result, error) {
-	r := &result{Begin: time.Now(), Minutes: b.length.Minutes()}
+// judges. The error is of the bed, not of the daemons; what was seen until then is in r.
+func (b *bed) run(ctx context.Context, r *result) error {
 	if err := b.phase(r, disturbance{name: "start", loses: true, do: func(*bed) error { return nil }}); err != nil {
-		return nil, err
+		return err
 	}
 	var err error
 	if r.AtRest[0], err = b.rest(r, func(sample) bool { return true }); err != nil {
-		return nil, err
+		return err
 	}
 	for cycle := 0; cycle == 0 || time.Since(r.Begin) < b.length; cycle++ {
 		for _, d := range disturbances {
 			if ctx.Err() != nil {
-				return nil, ctx.Err()
+				return ctx.Err()
 			}
 			if err := b.phase(r, d); err != nil {
-				return nil, fmt.Errorf("%s: %w", d.name, err)
+				return fmt.Errorf("%s: %w", d.name, err)
 			}
 		}
 		last := r.Samples[len(r.Samples)-1]
@@ -146,10 +145,10 @@ func (b *bed) run(ctx context.Context) (*result, error) {
 			time.Since(r.Begin).Minutes(), cycle+1, r.Sent, r.Unexplained, len(r.Found), last.Left, last.Right)
 	}
 	if r.AtRest[1], err = b.rest(r, r.gaveBack); err != nil {
-		return nil, err
+		return err
 	}
 	r.judge()
-	return r, nil
+	return nil
 }
 
 // rest waits until both daemons have given back memory that they do not need. The shortest

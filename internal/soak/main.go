@@ -21,7 +21,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -31,17 +30,7 @@ import (
 	"culvert/internal/nstest"
 )
 
-func main() {
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err, "(see -help)")
-		os.Exit(2)
-	}
-	os.Exit(nstest.RunTool("soak", func(ctx context.Context) (bool, error) { return soak(ctx, o) }))
-}
+func main() { nstest.Main("soak", parse, soak) }
 
 // options are how long, how fast, and what is run.
 type options struct {
@@ -61,6 +50,9 @@ const (
 	maxRate    = 20_000
 )
 
+// status is what -help ends with.
+const status = "The program is run as COMMAND IFNAME; culvert, built, if none is given.\nstatus: 0 nothing found, 1 failed, 2 usage, 3 something found\n"
+
 // parse reads the command line.
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("soak", flag.ContinueOnError)
@@ -68,7 +60,7 @@ func parse(args []string) (o options, err error) {
 	phase := f.Float64("phase", 2, "length of each phase in `seconds`")
 	f.IntVar(&o.rate, "rate", 1000, "packets a second of each of the four flows")
 	f.StringVar(&o.json, "json", "", "write the result and all samples to this `file`")
-	if err := f.Parse(args); err != nil {
+	if err := nstest.ParseFlags(f, args, "soak [flags] [NAME=COMMAND]", status); err != nil {
 		return o, err
 	}
 	if !(*minutes >= 0 && *minutes <= maxMinutes) || !(*phase >= minPhase && *phase <= maxPhase) || o.rate < 100 || o.rate > maxRate || f.NArg() > 1 {
@@ -84,7 +76,7 @@ func parse(args []string) (o options, err error) {
 
 // soak runs all of it and reports; well says whether nothing was found.
 func soak(ctx context.Context, o options) (well bool, err error) {
-	if err := nstest.Missing("ip", "wg", "ethtool"); err != nil {
+	if err := errors.Join(nstest.Missing("ip", "wg", "ethtool"), nstest.Writable(o.json)); err != nil {
 		return false, err
 	}
 	if o.program.Args == nil {
@@ -102,21 +94,15 @@ func soak(ctx context.Context, o options) (well bool, err error) {
 		return false, err
 	}
 	defer b.close()
-	r, err := b.run(ctx)
-	if err != nil {
-		return false, err
+	r := &result{Begin: time.Now(), Minutes: o.length.Minutes()}
+	err = b.run(ctx, r)
+	if err == nil {
+		r.print(os.Stdout)
 	}
-	r.print(os.Stdout)
-	if o.json != "" {
-		text, err := json.MarshalIndent(r, "", " ")
-		if err == nil {
-			err = os.WriteFile(o.json, append(text, '\n'), 0o644)
-		}
-		if err != nil {
-			return false, err
-		}
+	if o.json != "" { // after an error, too: it may have come after hours
+		err = errors.Join(err, nstest.WriteJSON(o.json, r))
 	}
-	return len(r.Found) == 0, nil
+	return len(r.Found) == 0, err
 }
 
 // progress tells what is being done.
