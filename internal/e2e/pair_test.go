@@ -84,10 +84,14 @@ func newLink(t *testing.T, o options) *pair {
 // explain logs what the daemons have to say.
 func (p *pair) explain(t *testing.T) {
 	for _, h := range []*nstest.Host{p.left, p.right} {
+		said := ""
 		if h.Daemon != nil {
+			said = h.Daemon.Stderr()
+		}
+		if h.HasLink(h.WG) || said != "" {
 			transfer, _ := h.Run("wg", "show", h.WG, "transfer")
 			link, _ := h.Run("ip", "-s", "link", "show", "dev", h.WG)
-			t.Logf("%s:\n%s%s%s", h.Label, h.Daemon.Stderr(), transfer[:min(len(transfer), 2000)], link)
+			t.Logf("%s:\n%s%s%s", h.Label, said, transfer[:min(len(transfer), 2000)], link)
 		}
 	}
 }
@@ -95,10 +99,10 @@ func (p *pair) explain(t *testing.T) {
 // start starts both daemons.
 func (p *pair) start(t *testing.T, o options) {
 	t.Helper()
-	if o.left.Args == nil {
+	if o.left.Name == "" {
 		o.left = ours
 	}
-	if o.right.Args == nil {
+	if o.right.Name == "" {
 		o.right = ours
 	}
 	must(t, p.left.StartDaemon(o.left), p.right.StartDaemon(o.right))

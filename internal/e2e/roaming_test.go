@@ -12,10 +12,7 @@ import (
 // Whoever moves, the other side follows the source of the last authenticated
 // packet.
 func TestRoaming(t *testing.T) {
-	for _, role := range []struct {
-		name        string
-		left, right func(*testing.T) nstest.Program
-	}{{"ours to ours", us, us}, {"ours to wireguard-go", us, theirs}, {"wireguard-go to ours", theirs, us}} {
+	for _, role := range roles {
 		for _, outer6 := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s over IPv%d", role.name, family(outer6)), func(t *testing.T) {
 				t.Parallel()

@@ -18,7 +18,12 @@ type Program struct {
 	Name string
 	Args []string
 	Env  []string
+	// Kernel is set where there is nothing to run: the interface is the kernel's own.
+	Kernel bool
 }
+
+// Kernel is the kernel's own WireGuard, which makes an interface without a daemon: [Host.Daemon] stays nil.
+var Kernel = Program{Name: "the kernel", Kernel: true}
 
 // Keys is a Curve25519 key pair in wg(8)'s base64 form, for one run only. [Lab.Close] fails where the private one
 // is in the output of a program that does not show keys by trade; so with a preshared key of NewPSK.
@@ -50,7 +55,7 @@ type Host struct {
 	WG string
 	// Sockets is where the daemon was started if that is another namespace.
 	Sockets *NS
-	// Daemon serves it, in the foreground. Nil until StartDaemon.
+	// Daemon serves it, in the foreground. Nil until StartDaemon, and for Kernel.
 	Daemon *Process
 }
 
@@ -64,8 +69,11 @@ func (l *Lab) NewHost(label string) (*Host, error) {
 }
 
 // StartDaemon starts the daemon in the foreground and waits until its UAPI
-// socket answers, at most 10 s.
+// socket answers, at most 10 s. With [Kernel] it makes the interface.
 func (h *Host) StartDaemon(p Program, env ...string) error {
+	if p.Kernel {
+		return h.IP("link add " + h.WG + " type wireguard")
+	}
 	d, err := h.Start(Command{
 		Args: append(append([]string(nil), p.Args...), h.WG),
 		Env:  append(append([]string{"WG_PROCESS_FOREGROUND=1", "LOG_LEVEL=error"}, p.Env...), env...),
