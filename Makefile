@@ -19,11 +19,12 @@ STATICCHECK = v0.8.2
 CYCLONEDX   = v1.10.0
 SCALE    ?= -json bin/scale.json
 SIM      ?= -for 1h
+VM       ?=
 SOAK     ?= -json bin/soak.json
 BENCH    ?= -json bin/bench.json -plot bin/bench.svg
 
 .DELETE_ON_ERROR:
-.PHONY: all build test check lint vulncheck reproducible sbom unit e2e run bench scale sim soak fuzz deps install uninstall clean help
+.PHONY: all build test check lint vulncheck reproducible sbom unit e2e run bench scale sim soak vm fuzz deps install uninstall clean help
 
 all: build
 
@@ -75,6 +76,11 @@ soak: build ## two daemons under traffic and all kinds of disturbances, a minute
 	scripts/deps ip wg ethtool
 	$(GO) build -o bin/soak ./internal/soak
 	CULVERT=$(CURDIR)/bin/culvert bin/soak $(SOAK)
+
+# VM are its arguments: VM='-arch arm64', VM='-kernel 5.10', VM='-run traffic'. It fetches some 150 MB once and emulates a
+# processor, so it is no part of test.
+vm: ## the daemon on another kernel, in an emulator, against the kernel's own WireGuard; VM='-arch arm64 -kernel 5.10'
+	GO='$(GO)' scripts/vm $(VM)
 
 # Each for FUZZTIME; FUZZ=WORD chooses those with WORD in package or name.
 fuzz: ## fuzz tests for FUZZTIME each (20s), FUZZ=WORD chooses; a crash becomes a test case
