@@ -37,6 +37,8 @@ const (
 	maxPreferred = 64
 	// preferredIdle is after how many ticks without a packet, 1 s, a peer's place is another's.
 	preferredIdle = 15
+	// rivalLead is how many packets of a tick more than twice those of who has a place get it.
+	rivalLead = 16
 	// mostBad is how many useless messages come for each good one before a session is preferred no more.
 	mostBad = 4
 )
@@ -65,14 +67,8 @@ type flood struct {
 	useless uint64     // messages until then
 	calm    clock.Time // ticks without a flood
 	peers   [maxPreferred]atWork
-	n       int // of them
-}
-
-// atWork is a peer that packets came from during a flood. The counts halve in a tick.
-type atWork struct {
-	peer      *peer
-	good, bad uint32
-	last      clock.Time // tick in which something good came
+	n       int    // of them
+	rival   atWork // who sends most, about, of those that have no place
 }
 
 func (f *flood) init() { f.wanted = make(chan struct{}, 1) }
@@ -113,19 +109,11 @@ func (f *flood) look(tick clock.Time, useless uint64) {
 	}
 }
 
-// age halves what was counted. The mutex is held.
-func (f *flood) age() {
-	for i := range f.peers[:f.n] {
-		f.peers[i].good /= 2
-		f.peers[i].bad /= 2
-	}
-}
-
 // end forgets the peers. The mutex is held.
 func (f *flood) end() {
 	f.on.Store(false)
 	clear(f.peers[:f.n])
-	f.n = 0
+	f.n, f.rival = 0, atWork{}
 }
 
 // stop is when there are no sockets any more, or others that know nothing yet.
@@ -135,46 +123,6 @@ func (f *flood) stop(able bool) {
 	f.able.Store(able)
 	f.untold.Store(false)
 	f.end()
-}
-
-// note counts what came from p in a tick.
-func (f *flood) note(p *peer, tick clock.Time, good, bad int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.on.Load() {
-		return
-	}
-	idlest := 0
-	for i := range f.peers[:f.n] {
-		w := &f.peers[i]
-		if w.peer == p {
-			w.add(tick, good, bad)
-			return
-		}
-		if w.last < f.peers[idlest].last {
-			idlest = i
-		}
-	}
-	if good == 0 {
-		return
-	}
-	at := f.n
-	if at < maxPreferred {
-		f.n++
-	} else if at = idlest; tick-f.peers[at].last < preferredIdle {
-		f.beyond.Add(1)
-		return
-	}
-	f.peers[at] = atWork{peer: p}
-	f.peers[at].add(tick, good, bad)
-}
-
-func (w *atWork) add(tick clock.Time, good, bad int) {
-	w.good += uint32(good)
-	w.bad += uint32(bad)
-	if good > 0 {
-		w.last = tick
-	}
 }
 
 // unopened is useless messages, one after the other, that name a session of a peer and never come to its receiver. One
@@ -199,18 +147,6 @@ func (u *unopened) note(d *Device, now clock.Time) {
 		d.flood.note(u.peer, tickOf(now), 0, u.n)
 		*u = unopened{}
 	}
-}
-
-// preferred appends the peers that are.
-func (f *flood) preferred(to []*peer) []*peer {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := range f.peers[:f.n] {
-		if w := &f.peers[i]; w.bad/mostBad <= w.good {
-			to = append(to, w.peer)
-		}
-	}
-	return to
 }
 
 // stats is safe to call at any time.

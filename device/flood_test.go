@@ -113,6 +113,47 @@ func TestPreferred(t *testing.T) {
 	}
 }
 
+// Peers that send little do not keep a place from one that sends much, however many they are: the one
+// that sends least makes room in the next tick.
+func TestPlacesAreOfThoseAtWork(t *testing.T) {
+	f := flood{}
+	f.init()
+	f.able.Store(true)
+	peers := make([]*peer, maxPreferred+2)
+	for i := range peers {
+		peers[i] = &peer{}
+	}
+	f.on.Store(true)
+	busy, little, late := peers[0], peers[maxPreferred], peers[maxPreferred+1]
+	useless := uint64(0)
+	tick := func(at clock.Time, some int) {
+		f.note(busy, at, 1000, 0)
+		for _, p := range peers[1:maxPreferred] {
+			f.note(p, at, 2, 0)
+		}
+		for range some {
+			f.note(late, at, 1, 0)
+			f.note(little, at, 1, 0)
+			f.note(late, at, 1, 0)
+		}
+		useless += floodPerTick
+		f.look(at+1, useless)
+	}
+	for i := range 5 {
+		if tick(clock.Time(100+i), rivalLead/4); slices.Contains(f.preferred(nil), late) || len(f.preferred(nil)) != maxPreferred {
+			t.Fatal("a little more is enough")
+		}
+	}
+	tick(105, 3*rivalLead)
+	got := f.preferred(nil)
+	if !slices.Contains(got, late) || !slices.Contains(got, busy) || slices.Contains(got, little) || len(got) != maxPreferred {
+		t.Errorf("%d are preferred; who sends much is: %v, who did: %v, who sends little: %v", len(got), slices.Contains(got, late), slices.Contains(got, busy), slices.Contains(got, little))
+	}
+	if f.stop(true); f.rival.peer != nil {
+		t.Error("stopped, and a peer is held")
+	}
+}
+
 // siege is hub a with b, which is at work, and c, whose session is flooded with duplicates.
 type siege struct {
 	t       *testing.T
