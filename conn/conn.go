@@ -34,7 +34,7 @@ type Sockets interface {
 	Send(runs []Run)
 
 	// SetMark changes the firewall mark and makes every sticky source be
-	// looked at again.
+	// looked at again. Setting the mark that is there needs no privilege.
 	SetMark(mark uint32) error
 
 	// Close closes the sockets; every Receive and Send then ends with
