@@ -23,6 +23,7 @@ func TestNoAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes sync.Pool forget")
 	}
+	needLoopback(t, ipv6)
 	s := mustListen(t, System(Options{}))
 	r4, r6 := receiver(t, s, ipv4), receiver(t, s, ipv6)
 	b := NewBatch(16)

@@ -51,6 +51,7 @@ func TestShardsKeepSendersTogether(t *testing.T) {
 			if n := len(s.Receivers()); n != 2*queues {
 				t.Skipf("need IPv4 and IPv6 on this machine, have %d sockets", n)
 			}
+			needLoopback(t, f)
 			ch, ended := receiveAll(s)
 			from := make([]Sockets, senders)
 			for i := range from {

@@ -37,6 +37,7 @@ func listenSplit(t *testing.T, opts Options) Sockets {
 // The main traffic and all else come out of receivers of their own, whoever sends it and
 // however short it is; and so does the main traffic without the labels that are preferred.
 func TestSplit(t *testing.T) {
+	needLoopback(t, ipv6)
 	s := listenSplit(t, Options{})
 	lanes := []Lane{LaneMain, LaneMain, LaneRest, LaneRest, LaneAside, LaneAside} // of both families each
 	for i, r := range s.Receivers() {
