@@ -16,7 +16,7 @@ import (
 )
 
 func TestFromFile(t *testing.T) {
-	dir := t.TempDir()
+	dir := socketDir(t)
 	path := filepath.Join(dir, "handed.sock")
 	u, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -90,7 +90,7 @@ func unixSocket(t *testing.T, kind int, pair, listens bool) *os.File {
 			unix.Close(fds[1])
 		}
 	} else if fd, err = unix.Socket(unix.AF_UNIX, kind, 0); err == nil {
-		err = unix.Bind(fd, &unix.SockaddrUnix{Name: filepath.Join(t.TempDir(), "s")})
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: filepath.Join(socketDir(t), "s")})
 	}
 	if err == nil && listens {
 		err = unix.Listen(fd, 1)

@@ -18,6 +18,22 @@ import (
 // waitLimit bounds what a test waits for; it is no measure.
 const waitLimit = 10 * time.Second
 
+// socketDir makes a directory for sockets, whose paths have 103 bytes on some
+// systems: not below one with a long name, and without the test's.
+func socketDir(t *testing.T) string {
+	t.Helper()
+	parent := os.TempDir()
+	if len(parent) > 60 {
+		parent = "/tmp"
+	}
+	dir, err := os.MkdirTemp(parent, "ipc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func mustListen(t *testing.T, dir, name string) *Listener {
 	t.Helper()
 	l, err := ListenIn(dir, name)
@@ -40,7 +56,7 @@ func isRemoved(t *testing.T, l *Listener) {
 // A socket in a directory that was not there, whatever the umask.
 func TestListenModes(t *testing.T) {
 	for _, umask := range []int{0, 0o022, 0o077, 0o777} {
-		parent := t.TempDir()
+		parent := socketDir(t)
 		dir := filepath.Join(parent, "wireguard")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -73,7 +89,7 @@ func TestListenModes(t *testing.T) {
 }
 
 func TestListenServes(t *testing.T) {
-	dir := t.TempDir()
+	dir := socketDir(t)
 	l := mustListen(t, dir, "wg0")
 	s := Serve(l, new(fakeDevice), nil)
 	conn, err := net.Dial("unix", filepath.Join(dir, "wg0.sock"))
@@ -100,7 +116,7 @@ func TestListenServes(t *testing.T) {
 // A live socket is never replaced, a stale one is, and what is no socket is
 // left alone.
 func TestListenReplaces(t *testing.T) {
-	dir := t.TempDir()
+	dir := socketDir(t)
 	live := mustListen(t, dir, "wg0")
 	if _, err := ListenIn(dir, "wg0"); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a live socket: %v", err)
@@ -134,7 +150,7 @@ func TestListenReplaces(t *testing.T) {
 // one removes; that of one that starts at the same time it leaves alone, and what only
 // looks like it.
 func TestListenSweeps(t *testing.T) {
-	dir := t.TempDir()
+	dir := socketDir(t)
 	now := time.Now()
 	for name, age := range map[string]time.Duration{".new1": time.Hour, ".new2": privateAge, ".new3": time.Second, "other": time.Hour} {
 		path := filepath.Join(dir, name)
@@ -161,7 +177,7 @@ func TestListenSweeps(t *testing.T) {
 
 // An error names the socket, what is in the way, and what to do.
 func TestListenErrorsSay(t *testing.T) {
-	dir := t.TempDir()
+	dir := socketDir(t)
 	file := filepath.Join(dir, "wg0.sock")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -207,7 +223,7 @@ var removals = map[string]func(path string) error{
 func TestRemoved(t *testing.T) {
 	for name, remove := range removals {
 		t.Run(name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "d")
+			dir := filepath.Join(socketDir(t), "d")
 			l := mustListen(t, dir, "wg0")
 			if err := remove(l.Path()); err != nil {
 				t.Fatal(err)
@@ -223,7 +239,7 @@ func TestRemoved(t *testing.T) {
 
 // Nothing but its removal ends a daemon.
 func TestNotRemoved(t *testing.T) {
-	dir := t.TempDir()
+	dir := socketDir(t)
 	l := mustListen(t, dir, "wg0")
 	other := mustListen(t, dir, "wg1")
 	for _, err := range []error{

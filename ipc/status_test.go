@@ -71,7 +71,7 @@ func TestStatusRefused(t *testing.T) {
 }
 
 func TestAskStatus(t *testing.T) {
-	dir := t.TempDir()
+	dir := socketDir(t)
 	l, err := ListenIn(dir, "wg0")
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestAskStatus(t *testing.T) {
 
 // Sockets nobody listens on any more, files, and daemons that know no status.
 func TestAskStatusOfOthers(t *testing.T) {
-	dir := t.TempDir()
+	dir := socketDir(t)
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "stale.sock"), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
