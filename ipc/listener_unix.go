@@ -115,22 +115,25 @@ func publish(u *net.UnixListener, first, path string) (*Listener, error) {
 }
 
 // FromFile makes a listener of an inherited, listening unix socket, and owns f
-// from then on. If its address is a file, that is watched, and removed by
+// from then on; errors call it by f's name. If its address is a file, that is watched, and removed by
 // Close, as with Listen.
 func FromFile(f *os.File) (*Listener, error) {
 	defer f.Close()
 	g, err := net.FileListener(f)
 	if err != nil {
-		return nil, fmt.Errorf("uapi socket: descriptor %d is no listening socket: %w", f.Fd(), err)
+		if op := new(net.OpError); errors.As(err, &op) {
+			err = op.Err // the rest is said better here
+		}
+		return nil, fmt.Errorf("uapi socket: %s is no listening socket: %w", f.Name(), err)
 	}
 	u, ok := g.(*net.UnixListener)
 	if !ok || u.Addr().Network() != "unix" { // what keeps borders of messages is another network
 		g.Close()
-		return nil, fmt.Errorf("uapi socket: descriptor %d is no unix stream socket", f.Fd())
+		return nil, fmt.Errorf("uapi socket: %s is no unix stream socket", f.Name())
 	}
 	if !listens(u) {
 		g.Close()
-		return nil, fmt.Errorf("uapi socket: descriptor %d does not listen", f.Fd())
+		return nil, fmt.Errorf("uapi socket: %s does not listen", f.Name())
 	}
 	u.SetUnlinkOnClose(false)
 	path := u.Addr().String()

@@ -122,13 +122,19 @@ func (o *options) check() (err error) {
 	return err
 }
 
+// What errors call descriptors, whose numbers are others in the background.
+const (
+	tunFDName  = "--tun-fd (WG_TUN_FD)"
+	uapiFDName = "--uapi-fd (WG_UAPI_FD)"
+)
+
 type descriptor struct {
 	name string
 	fd   int
 }
 
 func (o *options) descriptors() [2]descriptor {
-	return [...]descriptor{{"--tun-fd (WG_TUN_FD)", o.TunFD}, {"--uapi-fd (WG_UAPI_FD)", o.UAPIFD}}
+	return [...]descriptor{{tunFDName, o.TunFD}, {uapiFDName, o.UAPIFD}}
 }
 
 // checkOpen refuses descriptors that are not there, before anything is opened that
@@ -151,7 +157,7 @@ func (o *options) checkDescriptors() error {
 		}
 	}
 	if o.TunFD != noDescriptor && o.TunFD == o.UAPIFD {
-		return fmt.Errorf("--tun-fd (WG_TUN_FD) and --uapi-fd (WG_UAPI_FD) are both descriptor %d", o.TunFD)
+		return fmt.Errorf("%s and %s are both descriptor %d", tunFDName, uapiFDName, o.TunFD)
 	}
 	return nil
 }

@@ -123,6 +123,9 @@ func openTUN(o *options) (t tun.Device, err error) {
 	opts := tun.Options{NoTSO: o.NoTSO, NoUSO: o.NoUSO, NoGRO: o.NoGRO, Queues: o.Queues}
 	if o.TunFD >= 0 {
 		t, err = tun.FromFile(os.NewFile(uintptr(o.TunFD), "tun"), o.MTU, opts)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", tunFDName, err)
+		}
 	} else {
 		mtu := o.MTU
 		if mtu == 0 {
@@ -154,7 +157,7 @@ func howToBeAllowed(uid int) string {
 // listen makes the UAPI socket, or takes the one handed down.
 func listen(o *options, name string) (*ipc.Listener, error) {
 	if o.UAPIFD >= 0 {
-		return ipc.FromFile(os.NewFile(uintptr(o.UAPIFD), "uapi"))
+		return ipc.FromFile(os.NewFile(uintptr(o.UAPIFD), uapiFDName))
 	}
 	l, err := ipc.Listen(name)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {

@@ -33,6 +33,17 @@ func owned(f *os.File, uid int) bool {
 	return ok && s.Uid == uint32(uid)
 }
 
+// closedTo reports whether dir is another user's who lets nobody in. (Where there is an
+// access control list the group's bits are the most that it gives.)
+func closedTo(dir string, uid int) bool {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && s.Uid != uint32(uid) && info.Mode().Perm()&0o011 == 0
+}
+
 // ownSession keeps signals meant for the parent's terminal from the child.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,6 +45,14 @@ func giveDir(dir string, to *confine.User) error {
 		return err
 	}
 	defer d.Close()
+	for up := filepath.Dir(dir); ; up = filepath.Dir(up) {
+		if closedTo(up, to.UID) {
+			return fmt.Errorf("user %s cannot enter %s: give a directory that the user can reach", to.Name, up)
+		}
+		if up == filepath.Dir(up) {
+			break
+		}
+	}
 	if owned(d, to.UID) {
 		return nil
 	}

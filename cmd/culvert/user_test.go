@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +37,15 @@ func TestGiveDir(t *testing.T) {
 		t.Skip("needs root to give anything away")
 	}
 	nobody := &confine.User{Name: "nobody", UID: 65534, GID: 65534}
-	dir := t.TempDir()
+	dir := t.TempDir() // whose parent is ours, and closed
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	for up := dir; up != "/"; up = filepath.Dir(up) {
+		if closedTo(up, nobody.UID) {
+			t.Skip("needs a directory for temporary files that others can enter, unlike ", up)
+		}
+	}
 	stamp := filepath.Join(dir, "wg0.stamp")
 	if err := os.WriteFile(stamp, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -70,5 +79,25 @@ func TestGiveDir(t *testing.T) {
 	}
 	if err := giveDir(filepath.Join(dir, "missing"), nobody); err == nil {
 		t.Error("what is not there is given")
+	}
+	// One that the user could not reach: the reason names what is in the way.
+	private := filepath.Join(t.TempDir(), "private")
+	inside := filepath.Join(private, "a", "b")
+	if err := errors.Join(os.MkdirAll(inside, 0o755), os.Chmod(private, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := giveDir(inside, nobody); err == nil || !strings.Contains(err.Error(), "cannot enter "+private+":") || isNobodys(inside) {
+		t.Errorf("given within what is closed: %v", err)
+	}
+	for _, mode := range []os.FileMode{0o701, 0o710} {
+		if err := os.Chmod(private, mode); err != nil {
+			t.Fatal(err)
+		}
+		if closedTo(private, nobody.UID) {
+			t.Errorf("mode %03o is taken for closed", mode)
+		}
+	}
+	if err := errors.Join(os.Chown(private, nobody.UID, nobody.GID), os.Chmod(private, 0o700)); err != nil || closedTo(private, nobody.UID) {
+		t.Errorf("the user's own is taken for closed, or %v", err)
 	}
 }
