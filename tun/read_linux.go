@@ -153,8 +153,9 @@ func (r *reader) final(err error) error {
 		return ErrDeleted
 	}
 	// The poller gives up on a file in an error state, which is how it sees
-	// a deleted interface: ask the file itself.
-	if again := r.file.Try(); again == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
+	// a deleted interface: ask the file itself. If it is the file that said err, it is not
+	// asked again: it might give a packet.
+	if !passes(err) && r.file.Try() == nil && (r.err == unix.EBADFD || r.err == unix.EFAULT) {
 		return ErrDeleted
 	}
 	return fmt.Errorf("tun: read %s: %w", r.d.Name(), err)
