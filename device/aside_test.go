@@ -2,6 +2,7 @@ package device
 
 import (
 	"log/slog"
+	"math"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -119,6 +120,7 @@ func TestAsideHasAShare(t *testing.T) {
 		junk(2 * most)
 		read(sent, sent) // it did not matter
 		d.readerCounts.behind.Store(1)
+		d.readerCounts.busy.Store(math.MaxInt64) // for ever
 		defer d.readerCounts.behind.Store(0)
 		sleep(time.Second)
 		before := sent

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -244,6 +245,7 @@ func TestFloodIsParted(t *testing.T) {
 		s := newSiege(t)
 		behind := &s.a.d.readerCounts.behind
 		behind.Store(1)
+		s.a.d.readerCounts.busy.Store(math.MaxInt64) // for ever
 		defer behind.Store(0)
 		for range 10 {
 			if n := s.tick(floodPerTick / 2); n != floodPerTick/2 || len(s.a.net.labels) != 0 {

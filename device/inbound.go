@@ -52,7 +52,7 @@ func (in *inbound) run() {
 		}
 		in.now, in.batch.shard = in.d.clock.Now(), in.shard
 		waited, drained := in.batch.conn.Waited, len(in.batch.conn.Messages) < len(in.batch.conn.Slots())
-		in.load.note(!behind(in.batch.conn))
+		in.load.note(in.now, !behind(in.batch.conn))
 		in.shift.note(waited)
 		packets := in.sort()
 		in.dispatch()
@@ -60,7 +60,7 @@ func (in *inbound) run() {
 			in.looked = tick
 			in.d.flood.look(tick, in.d.useless())
 		}
-		if pause := in.take(in.now, packets); pause > 0 && in.d.readerCounts.behind.Load() > 0 {
+		if pause := in.take(in.now, packets); pause > 0 && in.d.readerCounts.anyBehind(in.now) {
 			time.Sleep(pause)
 		}
 		if in.rhythm.note(in.now, packets, waited) && drained {

@@ -1,6 +1,11 @@
 package device
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+
+	"culvert/internal/clock"
+)
 
 // load is the one place where a reader decides whether it does the work itself
 // (lowest latency, no wake-ups) or hands it to the workers, which pays only
@@ -20,7 +25,16 @@ type load struct {
 
 // readerCounts are how many readers there are, how many of them (but those aside) are behind, and
 // how many hand over to the workers now.
-type readerCounts struct{ reading, behind, handing atomic.Int32 }
+type readerCounts struct {
+	reading, behind, handing atomic.Int32
+	busy                     atomic.Int64 // clock.Time when one that is behind found something last
+}
+
+// anyBehind reports whether a reader is behind at now. Which one is not any more is told by what it finds, and one that
+// finds nothing waits: it does not count for longer than behindHold.
+func (c *readerCounts) anyBehind(now clock.Time) bool {
+	return c.behind.Load() > 0 && now.Sub(clock.Time(c.busy.Load())) < behindHold
+}
 
 // newLoad is that of a reader which is about to run.
 func (d *Device) newLoad() load {
@@ -34,11 +48,14 @@ func (l *load) end() {
 	l.counts.reading.Add(-1)
 }
 
+// behindHold is how long a reader that is behind, and has found nothing since, counts as such.
+const behindHold = time.Second
+
 // fullDrains in a row switch to the workers.
 const fullDrains = 4
 
-// note records how a drain ended.
-func (l *load) note(drained bool) {
+// note records how a drain ended at now.
+func (l *load) note(now clock.Time, drained bool) {
 	if drained {
 		l.streak = max(l.streak-1, 0)
 	} else {
@@ -48,6 +65,9 @@ func (l *load) note(drained bool) {
 		l.set(true)
 	} else if l.streak == 0 {
 		l.set(false)
+	}
+	if l.on && !l.aside {
+		l.counts.busy.Store(int64(now))
 	}
 }
 

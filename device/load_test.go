@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"culvert/internal/clock"
 	"culvert/noise"
 	"culvert/timers"
 )
@@ -98,7 +99,7 @@ func TestBehindIsCounted(t *testing.T) {
 		l := load{workers: c.workers, aside: c.aside, counts: counts}
 		note := func(drained bool) {
 			for range fullDrains {
-				l.note(drained)
+				l.note(1, drained)
 			}
 		}
 		note(false)
@@ -115,5 +116,27 @@ func TestBehindIsCounted(t *testing.T) {
 		if l.set(false); counts.behind.Load() != 0 {
 			t.Errorf("%+v: behind, and it has ended", c)
 		}
+	}
+}
+
+// A reader that was behind and finds nothing any more is behind no longer, though it is not told that: it waits.
+func TestWhoWaitsIsNotBehind(t *testing.T) {
+	counts := &readerCounts{}
+	l, begin := load{counts: counts}, clock.Time(time.Hour)
+	for range fullDrains {
+		l.note(begin, false)
+	}
+	for after, want := range map[time.Duration]bool{0: true, behindHold - 1: true, behindHold: false, time.Hour: false} {
+		if got := counts.anyBehind(begin.Add(after)); got != want {
+			t.Errorf("after %v one is behind: %v", after, got)
+		}
+	}
+	if l.note(begin.Add(time.Hour), true); !counts.anyBehind(begin.Add(time.Hour)) {
+		t.Error("it goes on, and is not behind")
+	}
+	aside := load{counts: counts, aside: true, on: true}
+	aside.note(begin.Add(2*time.Hour), false)
+	if counts.anyBehind(begin.Add(2 * time.Hour)) {
+		t.Error("one aside counts")
 	}
 }

@@ -67,7 +67,7 @@ func (o *outbound) run() {
 		waited := o.packet.Waited
 		packets, drained := o.drain(waited && o.lone)
 		o.lone = waited && packets == 1
-		o.load.note(drained)
+		o.load.note(o.now, drained)
 		o.flush()
 		o.shift.note(waited)
 		if !drained {
@@ -112,7 +112,7 @@ func (o *outbound) workOff() (packets int, drained bool) {
 		o.now, o.mtu = o.d.clock.Now(), int(o.d.mtu.Load())
 		packets += o.serve()
 		empty := o.ahead.n == 0
-		o.load.note(dry && empty)
+		o.load.note(o.now, dry && empty)
 		o.flush()
 		if empty {
 			return packets, dry

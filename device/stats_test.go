@@ -21,19 +21,19 @@ func TestReadersAreCounted(t *testing.T) {
 		}
 		l := d.newLoad()
 		for range fullDrains {
-			l.note(false)
+			l.note(1, false)
 		}
 		if s := d.Stats(); s.Readers != readers+1 || s.Handing != 1 {
 			t.Errorf("one more that hands over: %d, %d", s.Readers, s.Handing)
 		}
 		for range fullDrains {
-			l.note(true)
+			l.note(1, true)
 		}
 		if s := d.Stats(); s.Handing != 0 {
 			t.Errorf("it stopped: %d", s.Handing)
 		}
 		for range fullDrains {
-			l.note(false)
+			l.note(1, false)
 		}
 		l.end()
 		if s := d.Stats(); s.Readers != readers || s.Handing != 0 {
