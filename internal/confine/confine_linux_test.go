@@ -76,15 +76,19 @@ func TestAttemptsFree(t *testing.T) {
 }
 
 // Confined, each ends as it should, on a thread that was there before and one that
-// came later.
+// came later. EACCES is Landlock's answer, the others are there without it.
 func TestAttemptsConfined(t *testing.T) {
 	needRoot(t)
-	if version, why := probe(); version == 0 {
-		t.Skip("needs Landlock: ", why)
+	version, why := probe()
+	if version == 0 {
+		t.Log("nothing refuses files: no Landlock: ", why)
 	}
 	survivors := newPlan(t)
 	survivors.Confine = true
 	for _, a := range attempts {
+		if a.want == "EACCES" && version == 0 {
+			continue
+		}
 		if a.want != killed {
 			survivors.Names = append(survivors.Names, a.name)
 			continue
