@@ -56,7 +56,7 @@ func (p *pair) carriesEverything(t *testing.T, mtu int) {
 	t.Helper()
 	bytes, packets, rate := int64(16<<20), int64(500), 1000 // rate: UDP packets a second
 	if testing.Short() {
-		bytes, packets, rate = 1<<20, 50, 100
+		bytes, packets, rate = 4<<20, 50, 100
 	}
 	for i, to := range []string{rightTun4, rightTun6} {
 		header := 28 + 20*i // IPv4 or IPv6, and ICMP
