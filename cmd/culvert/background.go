@@ -77,7 +77,7 @@ func (p *parent) tell(word string) error {
 func daemonize(o *options) error {
 	exe, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("cannot find the program to start in the background: %w", err)
+		return fmt.Errorf("cannot find the program to start in the background: %w; --foreground does without", err)
 	}
 	r, w, err := os.Pipe()
 	if err != nil {

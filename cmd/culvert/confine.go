@@ -26,8 +26,8 @@ func confineNow(o *options, parent *parent, socket string, log *slog.Logger) (co
 		}
 	}
 	state, err := confineAs(o, socket)
-	if err == nil && o.user != nil && o.StateDir != "" {
-		err = tryDir(o.StateDir) // again, with that user's rights
+	if err == nil && o.StateDir != "" {
+		err = tryDir(o.StateDir) // again: root has no right to others' files any more
 	}
 	if err == nil {
 		log.Debug("confinement", "state", state.String())

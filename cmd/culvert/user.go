@@ -77,7 +77,7 @@ func tryDir(dir string) error {
 		err = errors.Join(f.Close(), os.Remove(f.Name()))
 	}
 	if err != nil && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("--state-dir (CULVERT_STATE_DIR): no files can be made there: %w", err)
+		return fmt.Errorf("--state-dir (CULVERT_STATE_DIR): no files can be made there, as the user culvert runs as: %w", err)
 	}
 	return nil
 }
