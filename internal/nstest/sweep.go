@@ -45,7 +45,7 @@ func environment(pid int) (env []byte) {
 
 // Places in stat's answer; proc_pid_stat(5) counts from 1, and two fields more.
 const (
-	statState    = 3 - 3
+	statState    = 0      // the third
 	statMemory   = 23 - 3 // vsize
 	statEnvStart = 50 - 3
 	statEnvEnd   = 51 - 3
