@@ -185,3 +185,32 @@ func TestDataBeforeResponseIsSent(t *testing.T) {
 		p.want("b>a keepalive")
 	})
 }
+
+// An initiation that was opened with a private key we no longer have is accepted no more: it moves nothing, and
+// is not answered.
+func TestInitiationForTheOldKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, Options{})
+		p.connect()
+		sleep(time.Minute)
+		f, before := newForger(t, p.b.key, p.a), p.a.status(p.b)
+		block := make(chan struct{})
+		go p.a.d.do(func() { // ends below
+			<-block
+			p.a.d.controller.setPrivateKey(&config.PrivateKey{5: 5})
+		})
+		synctest.Wait()
+		p.lan.inject(nowhere, p.a.outer, 0, f.initiation())
+		synctest.Wait()
+		if n := len(p.a.d.events); n != 1 {
+			t.Fatalf("%d events wait for the controller", n)
+		}
+		p.lan.reset()
+		close(block)
+		p.want("")
+		p.a.wantDrops(map[Reason]uint64{DropStale: 1})
+		if after := p.a.status(p.b); after.Endpoint != before.Endpoint || after.RxBytes != before.RxBytes {
+			t.Errorf("%+v became %+v", before, after)
+		}
+	})
+}
