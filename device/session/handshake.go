@@ -164,10 +164,10 @@ func (m *Machine) Stamp(wall noise.Timestamp) noise.Timestamp {
 	return wall
 }
 
-// LastStamp is the last label Stamp gave, zero if none; for a state directory.
+// LastStamp is the last label Stamp gave, or was told to go on from; zero if none. For tests.
 func (m *Machine) LastStamp() noise.Timestamp { return m.stampSent }
 
-// RestoreStamp makes Stamp give labels after last only; for a state directory.
+// RestoreStamp makes Stamp give labels after last only: of an earlier run, or of a peer that was removed.
 func (m *Machine) RestoreStamp(last noise.Timestamp) {
 	if last.After(m.stampSent) {
 		m.stampSent = last
