@@ -32,7 +32,7 @@ func (u usage) switchesPer(n int64) float64 { return float64(u.switches) / float
 func usageOf(pid int) usage {
 	u := usage{cpu: schedstat(pid)}
 	if u.cpu == 0 {
-		u.cpu = ticks(pid)
+		u.cpu = ticks(statFields(pid))
 	}
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	for _, file := range files {
@@ -61,10 +61,9 @@ func schedstat(pid int) (sum time.Duration) {
 	return sum
 }
 
-// ticks reads utime and stime, fields 14 and 15 of proc(5)'s stat, in
+// ticks reads utime and stime of statFields, 14 and 15 of proc(5)'s stat, in
 // USER_HZ, which is 100 on every architecture Go runs on.
-func ticks(pid int) time.Duration {
-	f := statFields(pid)
+func ticks(f []string) time.Duration {
 	if len(f) < 13 {
 		return 0
 	}
@@ -95,9 +94,16 @@ func memory(pid int, line string) float64 {
 // others measures what processes that are not ours use: what the processors
 // did, without this process, the children it has waited for, the kernel's own
 // threads and interrupts, which work for us, too.
-type others struct{ all, ours time.Duration }
+type others struct {
+	all, ours time.Duration
+	kernel    map[thread]time.Duration // the kernel's threads
+}
 
-func othersNow() (o others) {
+// thread is one for good: a process id is used again, at another time.
+type thread struct{ pid, begun string }
+
+func othersNow() others {
+	o := others{kernel: kernelThreads()}
 	b, _ := os.ReadFile("/proc/stat")
 	var user, nice, system int64 // USER_HZ, see ticks
 	_, _ = fmt.Sscanf(string(b), "cpu %d %d %d", &user, &nice, &system)
@@ -108,24 +114,36 @@ func othersNow() (o others) {
 			o.ours += time.Duration(r.Utime.Nano() + r.Stime.Nano())
 		}
 	}
-	o.ours += kernelThreads()
 	return o
 }
 
-// kernelThreads is the processor time of the children of kthreadd, whose
-// process id is always 2.
-func kernelThreads() (sum time.Duration) {
+// kernelThread is PF_KTHREAD of the flags in proc(5)'s stat.
+const kernelThread = 0x200000
+
+// kernelThreads is the processor time of each of them. A container has none.
+func kernelThreads() map[thread]time.Duration {
+	threads := make(map[thread]time.Duration)
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if f := statFields(pid); len(f) > 1 && f[1] == "2" {
-			sum += ticks(pid)
+		f := statFields(pid)
+		if len(f) < 20 {
+			continue
+		}
+		if flags, _ := strconv.ParseUint(f[6], 10, 64); flags&kernelThread != 0 {
+			threads[thread{filepath.Base(dir), f[19]}] = ticks(f)
 		}
 	}
-	return sum
+	return threads
 }
 
-// since is how many processors they used on average.
+// since is how many processors they used on average. Of the kernel's threads it
+// counts those that are there in the end: a worker that ended meanwhile would
+// else take away what it had used long before.
 func (o others) since(begin others, took time.Duration) float64 {
-	return max(0, ((o.all-begin.all)-(o.ours-begin.ours)).Seconds()/took.Seconds())
+	used := (o.all - begin.all) - (o.ours - begin.ours)
+	for t, cpu := range o.kernel {
+		used -= cpu - begin.kernel[t]
+	}
+	return max(0, used.Seconds()/took.Seconds())
 }

@@ -114,12 +114,25 @@ func TestOthersAreNotWe(t *testing.T) {
 	if ours := after.ours - before.ours; ours < 50*time.Millisecond {
 		t.Errorf("%v of our own", ours)
 	}
-	o := others{all: 5 * time.Second, ours: 3 * time.Second}
-	if got := o.since(others{all: time.Second, ours: time.Second}, 4*time.Second); got != 0.5 {
-		t.Errorf("others use %v processors, not 0.5", got)
+	var sum time.Duration
+	for _, cpu := range after.kernel {
+		sum += cpu
 	}
-	if comm, _ := os.ReadFile("/proc/2/comm"); string(comm) == "kthreadd\n" && kernelThreads() == 0 { // no such process in a container
-		t.Error("the kernel's threads have never run")
+	if comm, _ := os.ReadFile("/proc/2/comm"); string(comm) == "kthreadd\n" && sum == 0 { // no such process in a container
+		t.Errorf("%d of the kernel's threads have never run", len(after.kernel))
+	}
+}
+
+// Of the kernel's threads one has ended, and another begun with its process id.
+func TestOthersSince(t *testing.T) {
+	begin := others{all: 10 * time.Second, ours: 4 * time.Second, kernel: map[thread]time.Duration{
+		{"7", "1"}: time.Second, {"8", "1"}: 5 * time.Second,
+	}}
+	end := others{all: 20 * time.Second, ours: 8 * time.Second, kernel: map[thread]time.Duration{
+		{"7", "1"}: 3 * time.Second, {"8", "2"}: 2 * time.Second,
+	}}
+	if got := end.since(begin, 4*time.Second); got != 0.5 { // 10 s without 4, 2 and 2
+		t.Errorf("others use %v processors, not 0.5", got)
 	}
 }
 
