@@ -8,13 +8,13 @@ overlay() {
 	"${build[@]}" build -buildvcs=false -trimpath -ldflags '-s -w' -o "$dir/vm/bin/culvert" ./cmd/culvert
 	while read -r name package rest; do
 		case $name in '' | '#'*) continue ;; esac
-		[ -n "$shell" ] || case $name in *"$word"*) ;; *) continue ;; esac
+		[ -n "$shell" ] || [[ $name =~ $word ]] || continue
 		echo "$name $package $rest" >>"$dir/vm/jobs"
 		mkdir -p "$dir/vm/$package"
 		[ -e "$dir/vm/$package/test" ] || "${build[@]}" test -c -ldflags '-s -w' -o "$dir/vm/$package/test" "./$package"
 		[ ! -d "$package/testdata" ] || cp -r "$package/testdata" "$dir/vm/$package/"
 	done <scripts/vm.d/jobs
-	[ -e "$dir/vm/jobs" ] || { say "no job has $word in its name" && exit 2; }
+	[ -e "$dir/vm/jobs" ] || { say "no job's name matches $word" && exit 2; }
 	cp scripts/vm.d/init "$dir/vm/init"
 	[ -z "$shell" ] || touch "$dir/vm/shell"
 }
