@@ -116,7 +116,10 @@ func eachFamily(t *testing.T, test func(t *testing.T, inner6, outer6 bool)) {
 // the inner DSCP stays inside.
 func TestECNIsCopiedOutward(t *testing.T) {
 	eachFamily(t, func(t *testing.T, inner6, outer6 bool) {
-		p, target := tosPair(t, inner6, outer6, options{})
+		// A firewall counts a UDP GSO message as one packet, and requests that wait for a busy machine are sent in one.
+		single := ours
+		single.Env = append(single.Env[:len(single.Env):len(single.Env)], "CULVERT_NO_GSO=1")
+		p, target := tosPair(t, inner6, outer6, options{left: single})
 		pings(t, p.left.NS, target, 1)
 		for tos, name := range ecnNames {
 			before := tosCounters(t, p.right.NS)
@@ -126,7 +129,7 @@ func TestECNIsCopiedOutward(t *testing.T) {
 			if n := after["outer_"+name] - before["outer_"+name]; n < 4 {
 				t.Errorf("%s: %d of 4 packets are marked so outside", name, n)
 			}
-			if n := after["inner_"+name] - before["inner_"+name]; n != 4 {
+			if n := after["inner_"+name] - before["inner_"+name]; n < 4 { // ping sends more where an answer is late
 				t.Errorf("%s: %d of 4 packets are marked so inside", name, n)
 			}
 			if n := after["outer_dscp"]; n != 0 {
