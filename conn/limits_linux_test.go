@@ -112,6 +112,7 @@ func TestListenWithoutDescriptors(t *testing.T) {
 // family does not go on alone, and whoever called tries again.
 func TestListenFaults(t *testing.T) {
 	const lacking, again = true, false
+	mustListen(t, NewLinux(Options{})).Close() // what the runtime opens once is open now
 	for errno, missing := range map[unix.Errno]bool{
 		unix.EAFNOSUPPORT: lacking, unix.EPFNOSUPPORT: lacking, unix.EPROTONOSUPPORT: lacking, unix.EADDRNOTAVAIL: lacking,
 		unix.EMFILE: again, unix.ENFILE: again, unix.ENOBUFS: again, unix.ENOMEM: again, unix.EADDRINUSE: again,
