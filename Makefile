@@ -46,9 +46,12 @@ check: ## gofmt and go vet
 	$(GO) vet ./...
 
 # The race detector keeps 4M accesses of each goroutine, not 64K: a long test made it forget
-# the ones that it had to compare. The limit of time is for what hangs.
+# the ones that it had to compare. The limit of time is for what hangs. What follows is otherwise with the
+# detector: memory beside the heap, and pools that keep what they are given.
 unit: ## unit tests under the race detector
 	GORACE="history_size=7 $$GORACE" $(GO) test -race -timeout 600s $(PACKAGES)
+	$(GO) test -timeout 60s ./internal/pages
+	$(GO) test -timeout 60s -run '^TestNoAllocations$$' ./conn
 
 e2e: build ## end-to-end tests in network namespaces; needs root
 	CULVERT_E2E=require CULVERT=$(CURDIR)/bin/culvert $(GO) test -count=1 -timeout 600s ./internal/e2e/... ./internal/bench ./internal/scale ./internal/soak
