@@ -64,7 +64,8 @@ const longest = 32
 func Key(name string, key *[32]byte) []Needle {
 	raw := func(half []byte) func([]byte) {
 		return func(to []byte) {
-			for i, x := range half { // copy takes vector registers, which a signal may save somewhere
+			//lint:ignore S1001 copy takes vector registers, which a signal may save somewhere
+			for i, x := range half {
 				to[i] = x
 			}
 		}
