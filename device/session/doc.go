@@ -61,7 +61,8 @@
 //	next      derived as the responder, waits for its first authentic packet
 //
 //	response came:   previous = next, or current if there is no next, but stays if
-//	                 the other side began to send with it when it was previous
+//	                 the other side began to send with it when it was previous, and
+//	                 it is not yet 180 s old
 //	                 current = new; next = none
 //	response sent:   next = new
 //	next confirmed:  previous = current; current = next; next = none

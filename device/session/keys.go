@@ -59,14 +59,14 @@ func (m *Machine) slots(now Time) *keys {
 
 // addInitiator: a response came. What the other side may be sending with becomes
 // previous: the unconfirmed next; or, after two handshakes at once, what is previous
-// already; else current.
+// already, as long as it lives; else current.
 func (k *keys) addInitiator(now Time, kp *noise.Keypair, out *Actions) {
 	switch {
 	case k.next.kp != nil:
 		k.previous.retire(out)
 		k.previous, k.next = k.next, slot{}
 		k.current.retire(out)
-	case k.previous.heard:
+	case k.previous.heard && now < timers.RejectAt(k.previous.birth):
 		k.previous.heard = false // from now on the other side sends with kp
 		k.current.retire(out)
 	default:

@@ -84,7 +84,7 @@ func (m *model) response(now Time, index uint32, o *outcome) {
 	m.waiting = 0
 	if m.next.index != 0 {
 		m.previous = m.next
-	} else if !m.previous.heard {
+	} else if !m.previous.heard || now >= m.previous.born.Add(specReject) {
 		m.previous = m.current
 	}
 	m.previous.heard = false
