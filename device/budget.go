@@ -65,10 +65,10 @@ func (b *budget) give(n int) {
 // besideBudget bounds, in bytes for a device with one queue, what there is beside
 // the budget whatever the load: 4,096 handshake messages that wait for a worker
 // and as many that wait to be built, 1,024 events, the buckets of the rate limiter, a
-// spare batch of one slot for each of two sockets, of restSlots for two aside and of receiveSlots small ones for two of handshakes, what the interface is read
+// spare batch of one slot for each of two sockets, of receiveSlots for two beside a flood and of as many small ones for two of handshakes, what the interface is read
 // into, and the keepalives that go together. Peers are not packets, nor is the word
 // of each that waits in starts.
-const besideBudget = 6 << 20
+const besideBudget = 8 << 20
 
 // divide divides the budget of the device.
 func (d *Device) divide() error {

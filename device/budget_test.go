@@ -156,7 +156,7 @@ func TestBesideBudget(t *testing.T) {
 	sum := handshakeQueue*(unsafe.Sizeof(hsMessage{})+unsafe.Sizeof(&hsMessage{})) +
 		jobQueue*(unsafe.Sizeof(hsJob{})+unsafe.Sizeof(noise.OpenedInitiation{})) +
 		eventQueue*(unsafe.Sizeof(event{})+noise.InitiationSize) +
-		limiter + 2*((1+restSlots)*spare+small) + tunReader + unsafe.Sizeof(keepalives{})
+		limiter + 2*((1+receiveSlots)*spare+small) + tunReader + unsafe.Sizeof(keepalives{})
 	if rounded := sum + sum/8; rounded > besideBudget { // as the allocator may
 		t.Errorf("%d bytes, rounded up, not %d", rounded, besideBudget)
 	}

@@ -31,8 +31,6 @@ const (
 	// restPerTick is what is read in a tick of packets that are not preferred, while other readers are
 	// behind: 31,000 a second.
 	restPerTick = 2048
-	// restSlots is how many datagrams, or runs of merged ones, one receive of those takes.
-	restSlots = 4
 	// maxPreferred is how many peers are preferred. With three keys each they are within conn.MaxLabels.
 	maxPreferred = 64
 	// preferredIdle is after how many ticks without a packet, 1 s, a peer's place is another's.

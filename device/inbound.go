@@ -76,7 +76,7 @@ func (in *inbound) newSpare() *inBatch {
 	case conn.LaneAside:
 		return newInBatchOf(conn.NewBatchOf(receiveSlots, asideSize), receiveSlots)
 	case conn.LaneRest:
-		return newInBatch(restSlots)
+		return newInBatchOf(conn.NewBatch(receiveSlots), receiveSlots)
 	}
 	return newInBatch(1)
 }
