@@ -78,7 +78,8 @@
 // One clock read, one counter reservation (atomic add), two atomics to hold and
 // release the keypair, one pool lock each way (inbound only if handed over; handing over costs one more), one sequence lock each way, three
 // loads and a store for the timers, one endpoint compare (inbound), one or two
-// counter additions; where batches have a kernel (internal/chachapoly), two atomic
+// counter additions, and in the first receive of a tick four loads to see whether there is a
+// flood, during which a group costs a mutex (flood.go); where batches have a kernel (internal/chachapoly), two atomic
 // exchanges for 32 messages. Per packet: one route look-up (of the destination, or of
 // the allowed source), inbound one index look-up, and the cryptography.
 package device

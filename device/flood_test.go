@@ -65,16 +65,22 @@ func TestFloodBeginsAndEnds(t *testing.T) {
 	}
 }
 
-// Peers are preferred while most that comes is good; their places are bounded, and given to others only after
-// a second without.
-func TestPreferred(t *testing.T) {
-	f := flood{}
+// newFlood is what is known before one, and two peers more than can be preferred.
+func newFlood() (*flood, []*peer) {
+	f := &flood{}
 	f.init()
 	f.able.Store(true)
 	peers := make([]*peer, maxPreferred+2)
 	for i := range peers {
 		peers[i] = &peer{}
 	}
+	return f, peers
+}
+
+// Peers are preferred while most that comes is good; their places are bounded, and given to others who send as
+// little only after a second without.
+func TestPreferred(t *testing.T) {
+	f, peers := newFlood()
 	if f.note(peers[0], 7, 5, 0); len(f.preferred(nil)) != 0 {
 		t.Error("noted without a flood")
 	}
@@ -117,13 +123,7 @@ func TestPreferred(t *testing.T) {
 // Peers that send little do not keep a place from one that sends much, however many they are: the one
 // that sends least makes room in the next tick.
 func TestPlacesAreOfThoseAtWork(t *testing.T) {
-	f := flood{}
-	f.init()
-	f.able.Store(true)
-	peers := make([]*peer, maxPreferred+2)
-	for i := range peers {
-		peers[i] = &peer{}
-	}
+	f, peers := newFlood()
 	f.on.Store(true)
 	busy, little, late := peers[0], peers[maxPreferred], peers[maxPreferred+1]
 	useless := uint64(0)
